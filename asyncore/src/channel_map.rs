@@ -1,0 +1,371 @@
+//! The channel map: which object stands for which descriptor, in the order in which they came.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::mem;
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::poller::{Descriptor, PollFlags, Poller};
+use crate::quirks::Quirks;
+use crate::readiness::{Spare, Watch};
+
+/// What the loop calls on an object in the map.
+///
+/// Every [`Dispatcher`](crate::Dispatcher) is a channel. Implement it by hand for an object that is
+/// none: Python puts any object with these methods into the map.
+///
+/// The contract between loop, map and channel:
+///
+/// 1. Before it waits, a pass asks every channel in the map `readable()` and `writable()`, in the order
+///    in which they were put in, and, if writable, `accepting()`.
+/// 2. After the wait it calls the `handle_…_event` methods of those that are ready, in the same order,
+///    [`poll`](crate::poll) first all reads, then all writes, then all exceptions,
+///    [`poll2`](crate::poll2) channel by channel. A channel that has left the map is not called.
+/// 3. An error that a `handle_…_event` returns, or a panic in it, goes to the same channel's
+///    `handle_error`; what `handle_error` returns goes to the caller of the loop.
+/// 4. No borrow of the map's or the loop's is held during any of these calls: a channel may close
+///    itself and others, change the map, and run a loop of its own.
+///
+/// The methods have the names of `Dispatcher`'s. Where both traits are imported, a call on a dispatcher
+/// is ambiguous, so import only the one that you call methods of on concrete types: neither
+/// `impl asyncore::Channel for …` nor a call on a `dyn Channel` needs an import.
+///
+/// ```
+/// use std::rc::Rc;
+/// use asyncore::{ChannelMap, Error, Result};
+///
+/// struct Ticker;
+///
+/// impl asyncore::Channel for Ticker {
+///     fn readable(&self) -> bool { true }
+///     fn writable(&self) -> bool { false }
+///     fn handle_read_event(&self) -> Result { println!("tick"); Ok(()) }
+///     fn handle_write_event(&self) -> Result { Ok(()) }
+///     fn handle_expt_event(&self) -> Result { Ok(()) }
+///     fn handle_close(&self) -> Result { Ok(()) }
+///     fn handle_error(&self, error: Error) -> Result { Err(error) }
+///     fn close(&self) -> Result { Ok(()) }
+/// }
+///
+/// let map = ChannelMap::new();
+/// map.insert(42, Rc::new(Ticker));
+/// assert!(map.get(42).unwrap().is::<Ticker>());
+/// ```
+pub trait Channel: Any {
+    /// Whether the channel wants to hear of input.
+    fn readable(&self) -> bool;
+
+    /// Whether the channel wants to hear that it can write.
+    fn writable(&self) -> bool;
+
+    /// Whether the channel listens; then it is not waited on for writing.
+    fn accepting(&self) -> bool {
+        false
+    }
+
+    /// Input waits, or its end, or a connection to accept.
+    fn handle_read_event(&self) -> Result;
+
+    /// Output is possible, or a connection attempt has ended.
+    fn handle_write_event(&self) -> Result;
+
+    /// Out-of-band data waits.
+    fn handle_expt_event(&self) -> Result;
+
+    /// The descriptor has hung up, has an error, or is closed. Called by [`poll2`](crate::poll2).
+    fn handle_close(&self) -> Result;
+
+    /// One of the other methods failed with `error`. An `Err` from here ends the loop.
+    fn handle_error(&self, error: Error) -> Result;
+
+    /// Called by [`close_all`](crate::close_all).
+    fn close(&self) -> Result;
+}
+
+impl dyn Channel {
+    /// Whether the channel is a `T`: Python's `isinstance(channel, T)`.
+    #[doc(alias = "isinstance")]
+    pub fn is<T: Any>(&self) -> bool {
+        let object: &dyn Any = self;
+        object.is::<T>()
+    }
+
+    /// The channel as the `T` that it is.
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        let object: &dyn Any = self;
+        object.downcast_ref()
+    }
+
+    /// A handle to the channel as the `T` that it is.
+    ///
+    /// # Errors
+    ///
+    /// The same handle back, if it is no `T`.
+    pub fn downcast<T: Any>(self: Rc<Self>) -> std::result::Result<Rc<T>, Rc<Self>> {
+        if !self.is::<T>() {
+            return Err(self);
+        }
+        let object: Rc<dyn Any> = self;
+        Ok(object.downcast().expect("its type has just been checked"))
+    }
+}
+
+/// The channels of a loop by their descriptors: Python's `socket_map` dictionary.
+///
+/// A handle; clones are the same map. Like a `dict` it keeps the order of insertion, and replacing the
+/// channel of a descriptor keeps its place. It may be changed at any time, from inside handlers and while
+/// being iterated: [`values`](ChannelMap::values) and its kin are what was in the map when they were
+/// called, as Python programs write `list(map.values())`.
+///
+/// The map owns its channels; they refer to the map weakly. A channel is released when it leaves the
+/// map and no other handle to it is left, and all of them when the last handle to the map goes.
+#[derive(Clone)]
+pub struct ChannelMap(pub(crate) Rc<Shared>);
+
+/// What a dispatcher keeps of its map.
+pub(crate) type WeakMap = Weak<Shared>;
+
+pub(crate) struct Shared {
+    quirks: Cell<Quirks>,
+    pub(crate) state: RefCell<State>,
+    pub(crate) spare: Spare,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// By place in the order of insertion; the place is also the poller's key.
+    pub(crate) entries: BTreeMap<usize, Entry>,
+    places: HashMap<Descriptor, usize>,
+    next_place: usize,
+    next_generation: u64,
+    /// Opened by the first pass.
+    pub(crate) poller: Option<Poller>,
+    /// What the poller reported; only to keep the buffer.
+    pub(crate) found: Vec<(usize, PollFlags)>,
+    /// Whether any entry has `rests_until` set.
+    pub(crate) someone_rests: bool,
+}
+
+impl State {
+    pub(crate) fn entry_mut(&mut self, fd: Descriptor) -> Option<&mut Entry> {
+        self.entries.get_mut(self.places.get(&fd)?)
+    }
+}
+
+pub(crate) struct Entry {
+    pub(crate) fd: Descriptor,
+    pub(crate) channel: Rc<dyn Channel>,
+    /// Tells the channel from one that held the same place before.
+    pub(crate) generation: u64,
+    /// What the channel wants of the current pass.
+    pub(crate) wanted: PollFlags,
+    /// What the kernel has been told.
+    pub(crate) watch: Watch,
+    /// See [`ChannelMap::rest`].
+    pub(crate) rests_until: Option<Instant>,
+}
+
+impl ChannelMap {
+    /// An empty map with the default [`Quirks`].
+    pub fn new() -> ChannelMap {
+        ChannelMap::with_quirks(Quirks::default())
+    }
+
+    /// An empty map that reproduces CPython's defects as `quirks` says.
+    pub fn with_quirks(quirks: Quirks) -> ChannelMap {
+        ChannelMap(Rc::new(Shared {
+            quirks: Cell::new(quirks),
+            state: RefCell::default(),
+            spare: Spare::default(),
+        }))
+    }
+
+    /// Which of CPython's defects the map reproduces.
+    pub fn quirks(&self) -> Quirks {
+        self.0.quirks.get()
+    }
+
+    /// Changes which of CPython's defects the map reproduces, as for the default map:
+    /// `socket_map().set_quirks(Quirks::CPYTHON)`.
+    pub fn set_quirks(&self, quirks: Quirks) {
+        self.0.quirks.set(quirks);
+    }
+
+    /// The channel of a descriptor: `map.get(fd)`.
+    pub fn get(&self, fd: Descriptor) -> Option<Rc<dyn Channel>> {
+        let state = self.0.state.borrow();
+        let place = state.places.get(&fd)?;
+        Some(Rc::clone(&state.entries[place].channel))
+    }
+
+    /// Whether a descriptor has a channel: `fd in map`.
+    pub fn contains(&self, fd: Descriptor) -> bool {
+        self.0.state.borrow().places.contains_key(&fd)
+    }
+
+    /// Puts a channel in: `map[fd] = channel`. Returns the one that was there.
+    ///
+    /// Any number will do as long as no loop runs over it. A descriptor is first waited on in the next
+    /// pass.
+    pub fn insert(&self, fd: Descriptor, channel: Rc<dyn Channel>) -> Option<Rc<dyn Channel>> {
+        let state = &mut *self.0.state.borrow_mut();
+        state.next_generation += 1;
+        let generation = state.next_generation;
+        if let Some(entry) = state.entry_mut(fd) {
+            // Most often it is the same channel, told once more; then the events of the pass stay its.
+            if !Rc::ptr_eq(&entry.channel, &channel) {
+                entry.generation = generation;
+                entry.wanted = PollFlags::empty();
+            }
+            // The number may be that of another socket by now.
+            entry.watch = Watch::Unknown;
+            return Some(mem::replace(&mut entry.channel, channel));
+        }
+        let place = state.next_place;
+        state.next_place = place.wrapping_add(1);
+        state.places.insert(fd, place);
+        state.entries.insert(
+            place,
+            Entry {
+                fd,
+                channel,
+                generation,
+                wanted: PollFlags::empty(),
+                watch: Watch::Parked,
+                rests_until: None,
+            },
+        );
+        None
+    }
+
+    /// Takes a channel out: `del map[fd]`. Its descriptor is no longer waited on, and no event of the
+    /// current pass reaches it.
+    pub fn remove(&self, fd: Descriptor) -> Option<Rc<dyn Channel>> {
+        let state = &mut *self.0.state.borrow_mut();
+        let place = state.places.remove(&fd)?;
+        let entry = state.entries.remove(&place)?;
+        entry.forget(state.poller.as_ref());
+        state.end_rests();
+        Some(entry.channel)
+    }
+
+    /// Takes all channels out, without closing them: `map.clear()`.
+    pub fn clear(&self) {
+        let entries = {
+            let state = &mut *self.0.state.borrow_mut();
+            state.places.clear();
+            mem::take(&mut state.entries)
+        };
+        // Outside of the borrow: a channel that is dropped may use the map.
+        for entry in entries.into_values() {
+            entry.forget(self.0.state.borrow().poller.as_ref());
+        }
+    }
+
+    /// How many channels there are: `len(map)`.
+    pub fn len(&self) -> usize {
+        self.0.state.borrow().entries.len()
+    }
+
+    /// Whether there is none; then the loop ends.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The descriptors, in the order of insertion: `list(map)`.
+    pub fn keys(&self) -> Vec<Descriptor> {
+        let state = self.0.state.borrow();
+        state.entries.values().map(|entry| entry.fd).collect()
+    }
+
+    /// The channels, in the order of insertion: `list(map.values())`.
+    ///
+    /// ```
+    /// # use asyncore::{Dispatcher, DispatcherBase, Result, socket_map};
+    /// # struct Connection { base: DispatcherBase }
+    /// # impl Dispatcher for Connection {
+    /// #     type Base = DispatcherBase;
+    /// #     fn base(&self) -> &DispatcherBase { &self.base }
+    /// # }
+    /// // for channel in list(asyncore.socket_map.values()):
+    /// //     if isinstance(channel, Connection):
+    /// //         channel.close()
+    /// for channel in socket_map().values() {
+    ///     if let Ok(connection) = channel.downcast::<Connection>() {
+    ///         connection.close()?;
+    ///     }
+    /// }
+    /// # Ok::<(), asyncore::Error>(())
+    /// ```
+    pub fn values(&self) -> Vec<Rc<dyn Channel>> {
+        let state = self.0.state.borrow();
+        let entries = state.entries.values();
+        entries.map(|entry| Rc::clone(&entry.channel)).collect()
+    }
+
+    /// Descriptors and channels, in the order of insertion: `list(map.items())`.
+    pub fn items(&self) -> Vec<(Descriptor, Rc<dyn Channel>)> {
+        let state = self.0.state.borrow();
+        let entries = state.entries.values();
+        entries
+            .map(|entry| (entry.fd, Rc::clone(&entry.channel)))
+            .collect()
+    }
+
+    /// Whether both are handles to the same map.
+    pub fn ptr_eq(&self, other: &ChannelMap) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakMap {
+        Rc::downgrade(&self.0)
+    }
+
+    pub(crate) fn upgrade(map: &WeakMap) -> Option<ChannelMap> {
+        map.upgrade().map(ChannelMap)
+    }
+}
+
+impl Default for ChannelMap {
+    fn default() -> ChannelMap {
+        ChannelMap::new()
+    }
+}
+
+impl fmt::Debug for ChannelMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelMap")
+            .field("keys", &self.keys())
+            .field("quirks", &self.quirks())
+            .finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    static SOCKET_MAP: RefCell<ChannelMap> = RefCell::default();
+}
+
+/// The map that is used where none is named: Python's `asyncore.socket_map`. Every thread has its own.
+///
+/// In Python the threads of a process share one; but a channel belongs to the thread that made it, and
+/// a loop that serves another thread's channels is a data race there, too.
+#[doc(alias = "asyncore.socket_map")]
+pub fn socket_map() -> ChannelMap {
+    // At the end of a thread the map goes before some of its users may.
+    SOCKET_MAP
+        .try_with(|map| map.borrow().clone())
+        .unwrap_or_default()
+}
+
+/// Makes `map` the default map of this thread, and returns the one that was: Python's
+/// `asyncore.socket_map = map`. Channels keep the map they have.
+pub fn set_socket_map(map: ChannelMap) -> ChannelMap {
+    SOCKET_MAP
+        .try_with(|current| current.replace(map))
+        .unwrap_or_default()
+}
+

@@ -1,0 +1,168 @@
+//! Class `dispatcher_with_send`: a dispatcher that buffers its output.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::{Rc, Weak};
+
+use crate::base_class::BaseClass;
+use crate::dispatcher::{Dispatcher, DispatcherBase};
+use crate::error::Result;
+
+/// The methods that class `asyncore.dispatcher_with_send` adds to [`Dispatcher`].
+///
+/// It keeps what `send` could not send at once and sends it when possible: for simple clients and
+/// servers. (Class `async_chat` of the crate `asynchat` is for more sophisticated ones.) A class of yours
+/// implements both traits, the second most often with nothing in it:
+///
+/// ```
+/// use asyncore::{Dispatcher, DispatcherWithSend, DispatcherWithSendBase, Result};
+///
+/// struct EchoHandler { base: DispatcherWithSendBase }
+///
+/// impl Dispatcher for EchoHandler {
+///     type Base = DispatcherWithSendBase;
+///     fn base(&self) -> &DispatcherWithSendBase { &self.base }
+///
+///     fn handle_read(&self) -> Result {
+///         let data = self.recv(8192)?;
+///         if !data.is_empty() {
+///             self.send(&data)?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// impl DispatcherWithSend for EchoHandler {}
+/// ```
+///
+/// Its `send` appends to the buffer, calls [`initiate_send`](DispatcherWithSend::initiate_send), and
+/// returns that all was taken (Python's returns nothing). Its `handle_write` calls `initiate_send`, and
+/// it is `writable` while not connected or while something is buffered.
+pub trait DispatcherWithSend: Dispatcher<Base: DispatcherWithSendClass<Self>> {
+    /// Sends what the system takes of the first 65536 bytes of the buffer, with
+    /// [`send`](Dispatcher::send) of class `dispatcher`, whatever the object's own `send` is.
+    fn initiate_send(&self) -> Result {
+        self.base().initiate_send(self)
+    }
+}
+
+/// A class in the hierarchy below `dispatcher_with_send`; see [`BaseClass`].
+pub trait DispatcherWithSendClass<T: DispatcherWithSend>: BaseClass<T> {
+    /// The attributes of class `dispatcher_with_send`.
+    fn dispatcher_with_send(&self) -> &DispatcherWithSendBase;
+
+    /// The class's [`DispatcherWithSend::initiate_send`].
+    fn initiate_send(&self, this: &T) -> Result {
+        self.dispatcher_with_send().initiate_send(this)
+    }
+}
+
+/// Class `asyncore.dispatcher_with_send` itself: its buffer, and what its methods do.
+#[doc(alias = "asyncore.dispatcher_with_send")]
+pub struct DispatcherWithSendBase {
+    dispatcher: DispatcherBase,
+    // Shared while it is being sent, so that a handler called meanwhile finds it whole, and can append.
+    out_buffer: RefCell<Rc<Vec<u8>>>,
+    /// How much of it is sent already.
+    sent: Cell<usize>,
+}
+
+impl DispatcherWithSendBase {
+    /// What is still to be sent: a copy of `self.out_buffer`.
+    pub fn out_buffer(&self) -> Vec<u8> {
+        self.out_buffer.borrow()[self.sent.get()..].to_vec()
+    }
+
+    /// Sets `self.out_buffer`.
+    pub fn set_out_buffer(&self, data: impl Into<Vec<u8>>) {
+        *self.out_buffer.borrow_mut() = Rc::new(data.into());
+        self.sent.set(0);
+    }
+
+    /// How many bytes are still to be sent: `len(self.out_buffer)`.
+    pub fn out_buffer_len(&self) -> usize {
+        self.out_buffer.borrow().len() - self.sent.get()
+    }
+
+    /// `self.out_buffer = self.out_buffer + data`
+    fn append(&self, data: &[u8]) {
+        let mut buffer = self.out_buffer.borrow_mut();
+        let buffer = Rc::make_mut(&mut buffer);
+        // Moved to the front only when at least as much has been sent: every byte moves once at most.
+        if self.sent.get() > buffer.len() / 2 {
+            buffer.drain(..self.sent.replace(0));
+        }
+        buffer.extend_from_slice(data);
+    }
+
+    /// `self.out_buffer = self.out_buffer[count:]`
+    fn advance(&self, count: usize) {
+        let sent = self.sent.get() + count.min(self.out_buffer_len());
+        self.sent.set(sent);
+        let mut buffer = self.out_buffer.borrow_mut();
+        if sent == buffer.len() {
+            Rc::make_mut(&mut buffer).clear();
+            self.sent.set(0);
+        }
+    }
+}
+
+impl fmt::Debug for DispatcherWithSendBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DispatcherWithSendBase")
+            .field("dispatcher", &self.dispatcher)
+            .field("out_buffer_len", &self.out_buffer_len())
+            .finish()
+    }
+}
+
+impl<T: DispatcherWithSend> BaseClass<T> for DispatcherWithSendBase {
+    type Super = DispatcherBase;
+
+    fn new(this: &Weak<T>) -> DispatcherWithSendBase {
+        DispatcherWithSendBase {
+            dispatcher: BaseClass::new(this),
+            out_buffer: RefCell::default(),
+            sent: Cell::new(0),
+        }
+    }
+
+    fn superclass(&self) -> &DispatcherBase {
+        &self.dispatcher
+    }
+
+    fn handle_write(&self, this: &T) -> Result {
+        this.initiate_send()
+    }
+
+    fn writable(&self, this: &T) -> bool {
+        !this.connected() || self.out_buffer_len() > 0
+    }
+
+    fn send(&self, this: &T, data: &[u8]) -> Result<usize> {
+        if self.dispatcher.debug.get() {
+            this.log_info(&format!("sending b'{}'", data.escape_ascii()), "info");
+        }
+        self.append(data);
+        this.initiate_send()?;
+        Ok(data.len())
+    }
+}
+
+impl<T: DispatcherWithSend> DispatcherWithSendClass<T> for DispatcherWithSendBase {
+    fn dispatcher_with_send(&self) -> &DispatcherWithSendBase {
+        self
+    }
+
+    fn initiate_send(&self, this: &T) -> Result {
+        const MOST: usize = 65536;
+
+        let buffer = Rc::clone(&self.out_buffer.borrow());
+        let start = self.sent.get();
+        let end = buffer.len().min(start.saturating_add(MOST));
+        let sent = self.dispatcher.send(this, &buffer[start..end])?;
+        drop(buffer);
+        self.advance(sent);
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! The defects of CPython's `asyncore`, and which of them a map reproduces.
+
+/// Which defects of CPython a [`ChannelMap`](crate::ChannelMap) reproduces. One value per map.
+///
+/// Every field names one defect. `true` is what CPython 3.11 does; `false` is the repair. The
+/// [default](Quirks::default) repairs all of them, because each loses data, reaches the wrong channel
+/// or takes the server down; [`Quirks::CPYTHON`] is bug for bug, for comparing the two side by side.
+///
+/// | field | a program sees, when `true` (CPython) | when `false` (the default) |
+/// |---|---|---|
+/// | [`stale_events`](Quirks::stale_events) | a channel that took over a descriptor during a pass gets the events of its predecessor | an event reaches the channel it was meant for, or none |
+/// | [`hangup_drops_input`](Quirks::hangup_drops_input) | `poll2` calls `handle_close` after one read of a peer that wrote and hung up | `handle_close` comes once the input has been read to its end |
+/// | [`bad_descriptor_ends_loop`](Quirks::bad_descriptor_ends_loop) | one closed descriptor ends a `select` loop with `EBADF` | only its own channel gets `handle_close` |
+/// | [`exhaustion_closes_listener`](Quirks::exhaustion_closes_listener) | `accept` with no descriptor left closes the listener | the listener rests and accepts later |
+/// | [`would_block_closes`](Quirks::would_block_closes) | `recv` with nothing to read reaches `handle_error`, which closes the channel | the event is over, the channel goes on |
+/// | [`falsy_producer_ends`](Quirks::falsy_producer_ends) | `asynchat` drops a producer that is false in a truth test before it is asked for `more()` | it is asked, as any producer |
+///
+/// What differs from CPython whatever the setting, and what is odd but kept, stands in
+/// [the table of differences](crate::differences).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Quirks {
+    /// An event is delivered to whatever channel holds the descriptor by then
+    /// ([bpo-30931](https://bugs.python.org/issue30931)).
+    ///
+    /// Within one pass a handler may close a channel and open another, which gets the same descriptor
+    /// from the system; CPython then hands the new channel the old one's event.
+    pub stale_events: bool,
+
+    /// `poll2` treats "input waits, and the peer has hung up" as a close.
+    ///
+    /// `readwrite` calls `handle_read_event` once and `handle_close` right after it, so that whatever
+    /// one `recv` did not take is lost. Repaired, the hang-up is left out while input waits: `recv`
+    /// finds the end of the stream and calls `handle_close` then, as it does under `poll`.
+    pub hangup_drops_input: bool,
+
+    /// `select` refuses the whole set when one descriptor in it is closed, and the loop ends with
+    /// `EBADF` ([bpo-30994](https://bugs.python.org/issue30994)).
+    ///
+    /// Happens when `readable()` or `writable()` of one channel closes another. Repaired, a channel
+    /// that left the map while the channels were asked is not waited for, and one whose descriptor is
+    /// closed gets `handle_close`, which is what `poll2` does with it.
+    pub bad_descriptor_ends_loop: bool,
+
+    /// `accept` raises when descriptors or buffers are exhausted (`EMFILE`, `ENFILE`, `ENOBUFS`,
+    /// `ENOMEM`), and `handle_error` closes the listener.
+    ///
+    /// Repaired, `accept` logs the error and returns `None`, and the map lets the listener rest until a
+    /// channel leaves the map or a second has passed. The connection waits in the backlog meanwhile.
+    pub exhaustion_closes_listener: bool,
+
+    /// A `recv` that would block ends in `handle_error`, which closes the channel.
+    ///
+    /// A descriptor can be reported ready and have nothing to read, and a handler may read once more
+    /// than was announced. Repaired, the error still leaves `recv`, so that the handler stops there,
+    /// but the loop takes it as the end of the event.
+    pub would_block_closes: bool,
+
+    /// `initiate_send` of `asynchat` takes a producer that is false in a truth test (one with
+    /// `__len__` 0, say) for an exhausted one.
+    pub falsy_producer_ends: bool,
+}
+
+impl Quirks {
+    /// Bug for bug what CPython 3.11 does.
+    pub const CPYTHON: Quirks = Quirks {
+        stale_events: true,
+        hangup_drops_input: true,
+        bad_descriptor_ends_loop: true,
+        exhaustion_closes_listener: true,
+        would_block_closes: true,
+        falsy_producer_ends: true,
+    };
+}

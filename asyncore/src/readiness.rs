@@ -1,0 +1,384 @@
+//! The first half of a pass: what the channels want, told to the kernel where it has changed, and what
+//! the kernel answers, put into the map's order.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::channel_map::{Channel, ChannelMap, Entry, State};
+use crate::error::{Error, Result, bad_descriptor};
+use crate::poller::{Added, Descriptor, PollFlags, Poller, is_open};
+
+/// An event to deliver.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    place: usize,
+    generation: u64,
+    fd: Descriptor,
+    pub(crate) flags: PollFlags,
+}
+
+/// A channel that is asked for its interest, and its answer.
+pub(crate) struct Asked {
+    place: usize,
+    generation: u64,
+    fd: Descriptor,
+    channel: Rc<dyn Channel>,
+    wanted: PollFlags,
+}
+
+/// Buffers that a pass takes and gives back, so that it allocates nothing; a pass inside another one's
+/// handler finds them taken and has its own.
+#[derive(Default)]
+pub(crate) struct Spare {
+    asked: Cell<Vec<Asked>>,
+    ready: Cell<Vec<Ready>>,
+}
+
+/// What the kernel has been told of a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Nothing. Watched for no flags, epoll would still report HUP and ERR in every pass.
+    Parked,
+    /// To watch it for these flags.
+    Polled(PollFlags),
+    /// Nothing, since it would refuse: see [`Added::AlwaysReady`].
+    AlwaysReady,
+    /// Not known: the channel was put into the map anew.
+    Unknown,
+}
+
+/// Whose meaning readiness has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Semantics {
+    Select,
+    Poll,
+}
+
+impl Semantics {
+    /// What to wait for, given a channel's answers.
+    fn wanted(self, readable: bool, writable: bool) -> PollFlags {
+        let mut wanted = PollFlags::empty();
+        if readable {
+            wanted |= PollFlags::IN | PollFlags::PRI;
+        }
+        if writable {
+            wanted |= PollFlags::OUT;
+            if self == Semantics::Select {
+                wanted |= PollFlags::PRI;
+            }
+        }
+        wanted
+    }
+
+    /// What a wait for `wanted` tells of a descriptor in the state `found`. For select, the flags are
+    /// its three sets: IN, OUT and PRI.
+    fn ready(self, wanted: PollFlags, found: PollFlags) -> PollFlags {
+        const ALWAYS: PollFlags = PollFlags::HUP.union(PollFlags::ERR).union(PollFlags::NVAL);
+
+        if wanted.is_empty() {
+            return wanted;
+        }
+        match self {
+            Semantics::Poll => found & (wanted | ALWAYS),
+            // As Linux's select(2): a hang-up is readable, an error is readable and writable.
+            Semantics::Select => {
+                let mut sets = found & (PollFlags::IN | PollFlags::OUT | PollFlags::PRI);
+                if found.intersects(PollFlags::HUP | PollFlags::ERR) {
+                    sets |= PollFlags::IN;
+                }
+                if found.contains(PollFlags::ERR) {
+                    sets |= PollFlags::OUT;
+                }
+                (sets & wanted) | (found & PollFlags::NVAL)
+            }
+        }
+    }
+}
+
+impl ChannelMap {
+    /// Asks the channels what to wait for, waits, and returns what is ready. The result wants to be
+    /// given back with [`recycle`](ChannelMap::recycle).
+    pub(crate) fn wait(
+        &self,
+        semantics: Semantics,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Ready>> {
+        let mut asked = self.0.spare.asked.take();
+        let mut ready = self.0.spare.ready.take();
+        self.ask(semantics, &mut asked);
+        let waited = self.wait_for(semantics, &asked, timeout, &mut ready);
+        asked.clear();
+        self.0.spare.asked.set(asked);
+        waited.map(|()| ready)
+    }
+
+    pub(crate) fn recycle(&self, mut ready: Vec<Ready>) {
+        ready.clear();
+        self.0.spare.ready.set(ready);
+    }
+
+    /// The channel an event is for, if it is still there.
+    pub(crate) fn receiver(&self, event: &Ready) -> Option<Rc<dyn Channel>> {
+        if self.quirks().stale_events {
+            return self.get(event.fd);
+        }
+        let state = self.0.state.borrow();
+        let entry = state.entries.get(&event.place)?;
+        (entry.generation == event.generation).then(|| Rc::clone(&entry.channel))
+    }
+
+    /// Asks every channel that is in the map now, those included that another's answer takes out.
+    fn ask(&self, semantics: Semantics, asked: &mut Vec<Asked>) {
+        let entries = &self.0.state.borrow().entries;
+        asked.extend(entries.iter().map(|(&place, entry)| Asked {
+            place,
+            generation: entry.generation,
+            fd: entry.fd,
+            channel: Rc::clone(&entry.channel),
+            wanted: PollFlags::empty(),
+        }));
+        for asked in asked {
+            let readable = asked.channel.readable();
+            // Accepting sockets should not be writable.
+            let writable = asked.channel.writable() && !asked.channel.accepting();
+            asked.wanted = semantics.wanted(readable, writable);
+        }
+    }
+
+    fn wait_for(
+        &self,
+        semantics: Semantics,
+        asked: &[Asked],
+        timeout: Option<Duration>,
+        ready: &mut Vec<Ready>,
+    ) -> Result {
+        let nothing = asked.iter().all(|asked| asked.wanted.is_empty());
+        if nothing && semantics == Semantics::Select {
+            // As asyncore since select(2) on Windows refuses empty sets.
+            std::thread::sleep(timeout.ok_or_else(|| {
+                Error::msg("no channel is readable or writable, and there is no timeout")
+            })?);
+            return Ok(());
+        }
+
+        let strict = self.quirks().bad_descriptor_ends_loop;
+        let state = &mut *self.0.state.borrow_mut();
+        if state.poller.is_none() {
+            state.poller = Some(
+                Poller::new().map_err(|error| Error::from(error).with_context("open a poller"))?,
+            );
+        }
+        let mut timeout = state.watch(semantics, asked, timeout, ready)?;
+        if strict {
+            let mut gone = asked.iter().filter(|asked| state.has_lost(asked));
+            if gone.any(|asked| !is_open(asked.fd))
+                || ready.iter().any(|ready| ready.flags == PollFlags::NVAL)
+            {
+                if semantics == Semantics::Select {
+                    return Err(Error::from(bad_descriptor()).with_context("select"));
+                }
+                timeout = Some(Duration::ZERO);
+            }
+        }
+        state.collect(semantics, timeout, ready)
+    }
+}
+
+impl State {
+    /// Tells the kernel what the channels want, where that has changed. What is ready without asking
+    /// the kernel goes to `ready`. Returns how long to wait.
+    fn watch(
+        &mut self,
+        semantics: Semantics,
+        asked: &[Asked],
+        mut timeout: Option<Duration>,
+        ready: &mut Vec<Ready>,
+    ) -> Result<Option<Duration>> {
+        let Some(poller) = &self.poller else {
+            return Ok(timeout);
+        };
+        let mut asked = asked.iter().peekable();
+        for (&place, entry) in &mut self.entries {
+            // Both are in order of their places. What has no counterpart has left the map since it was
+            // asked, or has come since.
+            while asked.next_if(|asked| asked.place < place).is_some() {}
+            entry.wanted = match asked.next_if(|asked| asked.place == place) {
+                Some(asked) if asked.generation == entry.generation => asked.wanted,
+                _ => PollFlags::empty(),
+            };
+            if let Some(left) = entry.rest_left() {
+                entry.wanted = PollFlags::empty();
+                timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+            }
+            if entry.watch == Watch::Polled(entry.wanted) {
+                continue;
+            }
+            let found = entry.rewatch(poller, place)?;
+            let flags = semantics.ready(entry.wanted, found);
+            if !flags.is_empty() {
+                ready.push(entry.ready(place, flags));
+                timeout = Some(Duration::ZERO);
+            }
+        }
+        Ok(timeout)
+    }
+
+    /// Whether a channel has left the map since it was asked, wanting something.
+    fn has_lost(&self, asked: &Asked) -> bool {
+        let entry = self.entries.get(&asked.place);
+        let there = entry.is_some_and(|entry| entry.generation == asked.generation);
+        !there && !asked.wanted.is_empty()
+    }
+
+    /// Waits, and adds what is ready to `ready`.
+    fn collect(
+        &mut self,
+        semantics: Semantics,
+        timeout: Option<Duration>,
+        ready: &mut Vec<Ready>,
+    ) -> Result {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut left = timeout;
+        loop {
+            self.wait(semantics, left, ready)?;
+            left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if !ready.is_empty() || timeout == Some(Duration::ZERO) || left == Some(Duration::ZERO) {
+                break;
+            }
+        }
+        ready.sort_unstable_by_key(|ready| ready.place);
+        Ok(())
+    }
+
+    fn wait(
+        &mut self,
+        semantics: Semantics,
+        timeout: Option<Duration>,
+        ready: &mut Vec<Ready>,
+    ) -> Result {
+        let Some(poller) = &self.poller else {
+            return Ok(());
+        };
+        let entries = &mut self.entries;
+        let mut found = std::mem::take(&mut self.found);
+        let mut stranger = false;
+        poller.wait(
+            timeout,
+            entries.len(),
+            |place| entries.get(&place).map(|entry| entry.fd),
+            |place, flags| found.push((place, flags)),
+        )?;
+        for (place, found) in found.drain(..) {
+            let Some(entry) = entries.get_mut(&place) else {
+                stranger = true;
+                continue;
+            };
+            let flags = semantics.ready(entry.wanted, found);
+            if !flags.is_empty() {
+                ready.push(entry.ready(place, flags));
+            } else if !found.is_empty() {
+                // A hang-up that select(2) does not report to a writer: not to be woken by it again.
+                poller.delete(entry.fd);
+                entry.watch = Watch::Parked;
+            }
+        }
+        self.found = found;
+        if stranger {
+            self.start_over()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves behind a poller that reports what the map does not know. The descriptor was closed while
+    /// watched, and a duplicate keeps it alive in the kernel, out of reach.
+    fn start_over(&mut self) -> Result {
+        let poller = Poller::new()?;
+        for (&place, entry) in &mut self.entries {
+            if let Watch::Polled(flags) = entry.watch {
+                poller.add(entry.fd, place, flags)?;
+            }
+        }
+        self.poller = Some(poller);
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn ready(&self, place: usize, flags: PollFlags) -> Ready {
+        Ready {
+            place,
+            generation: self.generation,
+            fd: self.fd,
+            flags,
+        }
+    }
+
+    /// Makes the kernel watch the descriptor for what is wanted now, and returns what is known of its
+    /// state without a wait.
+    fn rewatch(&mut self, poller: &Poller, place: usize) -> Result<PollFlags> {
+        if self.wanted.is_empty() {
+            self.forget(Some(poller));
+            self.watch = Watch::Parked;
+            return Ok(PollFlags::empty());
+        }
+        let added = match self.watch {
+            Watch::AlwaysReady => Ok(Added::AlwaysReady),
+            Watch::Parked => poller.add(self.fd, place, self.wanted),
+            Watch::Polled(_) | Watch::Unknown => poller.modify(self.fd, place, self.wanted),
+        };
+        let added = added.map_err(|error| {
+            Error::from(error).with_context(format!("watch descriptor {}", self.fd))
+        })?;
+        let (watch, found) = match added {
+            Added::Watched => (Watch::Polled(self.wanted), PollFlags::empty()),
+            Added::AlwaysReady => (Watch::AlwaysReady, PollFlags::IN | PollFlags::OUT),
+            Added::Invalid => (Watch::Parked, PollFlags::NVAL),
+        };
+        self.watch = watch;
+        Ok(found)
+    }
+
+    /// Makes the kernel forget the descriptor.
+    pub(crate) fn forget(&self, poller: Option<&Poller>) {
+        if let (Watch::Polled(_) | Watch::Unknown, Some(poller)) = (self.watch, poller) {
+            poller.delete(self.fd);
+        }
+    }
+}
+
+// Resting: what a listener does while there are no descriptors to accept with. It stays readable, and
+// would be called in every pass for nothing.
+impl ChannelMap {
+    /// Leaves the channel of a descriptor alone until another has left the map, or for a second, as
+    /// asyncio does.
+    pub(crate) fn rest(&self, fd: Descriptor) {
+        const REST: Duration = Duration::from_secs(1);
+
+        let state = &mut *self.0.state.borrow_mut();
+        if let Some(entry) = state.entry_mut(fd) {
+            entry.rests_until = Some(Instant::now() + REST);
+            state.someone_rests = true;
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn end_rests(&mut self) {
+        if std::mem::take(&mut self.someone_rests) {
+            for entry in self.entries.values_mut() {
+                entry.rests_until = None;
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn rest_left(&mut self) -> Option<Duration> {
+        let left = self.rests_until?.checked_duration_since(Instant::now());
+        if left.is_none() {
+            self.rests_until = None;
+        }
+        left
+    }
+}

@@ -1,0 +1,342 @@
+//! A channel's socket: the operating system's, or anything that behaves like one.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, Read};
+#[cfg(unix)]
+use std::os::fd::AsRawFd;
+#[cfg(windows)]
+use std::os::windows::io::AsRawSocket;
+use std::rc::Rc;
+
+use socket2::{Domain, Type};
+
+use crate::address::Address;
+use crate::error::bad_descriptor;
+use crate::poller::Descriptor;
+
+/// What a channel needs of its socket.
+///
+/// Python takes any object with the right methods; implement this for yours (a TLS stream, a test
+/// double) and give it to [`set_socket`](crate::Dispatcher::set_socket) with [`Socket::new`]. Only four
+/// methods are needed to transfer data. The others are called by the methods of a dispatcher that are
+/// named in their descriptions, and fail with [`Unsupported`](io::ErrorKind::Unsupported) unless given.
+///
+/// All methods take `&self`, because a channel may be closed from inside its own `send`. Report "would
+/// block" as [`WouldBlock`](io::ErrorKind::WouldBlock), and never block.
+pub trait SocketLike: Any {
+    /// The descriptor to wait on and the key in the map; `None` when closed.
+    fn fileno(&self) -> Option<Descriptor>;
+
+    /// Sends what it can of `data` and returns how many bytes that was.
+    fn send(&self, data: &[u8]) -> io::Result<usize>;
+
+    /// Receives up to `buffer.len()` bytes and returns how many; 0 when the peer has closed.
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Releases the descriptor. Closing once more does nothing.
+    fn close(&self) -> io::Result<()>;
+
+    /// Called by [`init_with`](crate::Dispatcher::init_with). Nothing to do by default.
+    fn set_nonblocking(&self, _nonblocking: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes the pending error, Python's `getsockopt(SOL_SOCKET, SO_ERROR)`. Called by
+    /// [`handle_connect_event`](crate::Dispatcher::handle_connect_event) and
+    /// [`handle_expt_event`](crate::Dispatcher::handle_expt_event). None by default.
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+
+    /// The peer's address, Python's `getpeername()`. Called by
+    /// [`init_with`](crate::Dispatcher::init_with).
+    fn peer_addr(&self) -> io::Result<Address> {
+        Err(unsupported("peer_addr"))
+    }
+
+    /// The socket's own address, Python's `getsockname()`.
+    #[doc(alias = "getsockname")]
+    fn local_addr(&self) -> io::Result<Address> {
+        Err(unsupported("local_addr"))
+    }
+
+    /// Sets `SO_REUSEADDR`. Called by [`set_reuse_addr`](crate::Dispatcher::set_reuse_addr).
+    fn set_reuse_addr(&self) -> io::Result<()> {
+        Err(unsupported("set_reuse_addr"))
+    }
+
+    /// Called by [`Dispatcher::bind`](crate::Dispatcher::bind).
+    fn bind(&self, _addr: &Address) -> io::Result<()> {
+        Err(unsupported("bind"))
+    }
+
+    /// Called by [`Dispatcher::listen`](crate::Dispatcher::listen).
+    fn listen(&self, _backlog: i32) -> io::Result<()> {
+        Err(unsupported("listen"))
+    }
+
+    /// Starts to connect. Called by [`Dispatcher::connect`](crate::Dispatcher::connect).
+    ///
+    /// `Ok` when connected at once; `WouldBlock` or the system's `EINPROGRESS` when it goes on.
+    fn connect(&self, _addr: &Address) -> io::Result<()> {
+        Err(unsupported("connect"))
+    }
+
+    /// Called by [`Dispatcher::accept`](crate::Dispatcher::accept).
+    fn accept(&self) -> io::Result<(Socket, Address)> {
+        Err(unsupported("accept"))
+    }
+}
+
+fn unsupported(method: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("this kind of socket has no `{method}`"),
+    )
+}
+
+/// A handle to a socket object, which is what a variable that holds a socket is in Python.
+///
+/// Clones refer to the same socket. It dereferences to [`SocketLike`]; the options and calls of a real
+/// socket are reached through [`socket2`](Socket::socket2). A socket is closed by `close`, or when its
+/// last handle goes.
+#[derive(Clone)]
+pub struct Socket(Rc<dyn SocketLike>);
+
+impl Socket {
+    /// Makes a handle to an object that behaves like a socket.
+    pub fn new(socket: impl SocketLike) -> Socket {
+        Socket(Rc::new(socket))
+    }
+
+    /// Opens a socket of the operating system: Python's `socket.socket(family, type)`. It blocks until
+    /// `set_nonblocking(true)`, and child processes do not inherit it.
+    ///
+    /// # Errors
+    ///
+    /// The system's, `EMFILE` among them.
+    pub fn open(family: Domain, kind: Type) -> io::Result<Socket> {
+        socket2::Socket::new(family, kind, None).map(Socket::from)
+    }
+
+    /// The operating system's socket, for its options and for `send_to`, `shutdown` and the like.
+    ///
+    /// ```
+    /// use asyncore::Socket;
+    /// use socket2::{Domain, Type};
+    ///
+    /// let socket = Socket::open(Domain::IPV4, Type::STREAM)?;
+    /// socket.socket2()?.set_keepalive(true)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// While the result is held, `close` leaves the descriptor open until it goes.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` when the socket is closed, `Unsupported` when it is no socket of the system.
+    pub fn socket2(&self) -> io::Result<Rc<socket2::Socket>> {
+        match self.downcast_ref::<SystemSocket>() {
+            Some(socket) => socket.get(),
+            None => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "not a socket of the operating system",
+            )),
+        }
+    }
+
+    /// The object behind the handle, if it is a `T`.
+    pub fn downcast_ref<T: SocketLike>(&self) -> Option<&T> {
+        let object: &dyn Any = &*self.0;
+        object.downcast_ref()
+    }
+
+    /// Whether both are handles to the same socket.
+    pub fn ptr_eq(&self, other: &Socket) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Receives a datagram and its sender's address into `buffer`: Python's `recvfrom_into`.
+    ///
+    /// # Errors
+    ///
+    /// As [`socket2`](Socket::socket2), and the system's.
+    #[cfg(unix)]
+    #[doc(alias = "recvfrom")]
+    pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
+        use rustix::net::{RecvFlags, recvfrom};
+
+        let socket = self.socket2()?;
+        let (_, len, from) = recvfrom(&*socket, buffer, RecvFlags::empty())?;
+        Ok((len, from.map_or(Address::Unix("".into()), from_rustix)))
+    }
+
+    /// Sends `data` to an address: Python's `sendto`. A host name resolves to the socket's family.
+    ///
+    /// # Errors
+    ///
+    /// As [`socket2`](Socket::socket2) and [`Address::resolve`], and the system's.
+    #[doc(alias = "sendto")]
+    pub fn send_to(&self, data: &[u8], addr: impl Into<Address>) -> io::Result<usize> {
+        let socket = self.socket2()?;
+        socket.send_to(data, &addr.into().resolve(domain(&socket)?)?)
+    }
+
+    /// Receives out-of-band data: Python's `recv(n, MSG_OOB)`. The way to send some is
+    /// `socket2()?.send_out_of_band(…)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`socket2`](Socket::socket2), and the system's: `EINVAL` where there is none.
+    #[cfg(unix)]
+    #[doc(alias = "MSG_OOB")]
+    pub fn recv_out_of_band(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        use rustix::net::{RecvFlags, recv};
+
+        let (received, _) = recv(&*self.socket2()?, buffer, RecvFlags::OOB)?;
+        Ok(received)
+    }
+}
+
+impl std::ops::Deref for Socket {
+    type Target = dyn SocketLike;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("fileno", &self.fileno())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<socket2::Socket> for Socket {
+    fn from(socket: socket2::Socket) -> Socket {
+        Socket::new(SystemSocket(RefCell::new(Some(Rc::new(socket)))))
+    }
+}
+
+/// Declares how the standard library's sockets become a channel's.
+macro_rules! from_std {
+    ($($name:ty),*) => {$(
+        impl From<$name> for Socket {
+            fn from(socket: $name) -> Socket {
+                socket2::Socket::from(socket).into()
+            }
+        }
+    )*};
+}
+
+from_std!(std::net::TcpStream, std::net::TcpListener, std::net::UdpSocket);
+#[cfg(unix)]
+from_std!(
+    std::os::unix::net::UnixStream,
+    std::os::unix::net::UnixListener,
+    std::os::unix::net::UnixDatagram
+);
+
+/// The operating system's socket, until closed. No call of the system calls back, so the borrow may
+/// last as long as the call.
+struct SystemSocket(RefCell<Option<Rc<socket2::Socket>>>);
+
+impl SystemSocket {
+    fn get(&self) -> io::Result<Rc<socket2::Socket>> {
+        self.0.borrow().clone().ok_or_else(bad_descriptor)
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&socket2::Socket) -> io::Result<T>) -> io::Result<T> {
+        match &*self.0.borrow() {
+            Some(socket) => call(socket),
+            None => Err(bad_descriptor()),
+        }
+    }
+}
+
+impl SocketLike for SystemSocket {
+    fn fileno(&self) -> Option<Descriptor> {
+        let socket = self.0.borrow();
+        #[cfg(unix)]
+        return socket.as_ref().map(|socket| socket.as_raw_fd());
+        #[cfg(windows)]
+        return socket.as_ref().map(|socket| socket.as_raw_socket());
+    }
+
+    fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.with(|socket| socket.send(data))
+    }
+
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.with(|mut socket| socket.read(buffer))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.take();
+        Ok(())
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.with(|socket| socket.set_nonblocking(nonblocking))
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.with(socket2::Socket::take_error)
+    }
+
+    fn peer_addr(&self) -> io::Result<Address> {
+        self.with(socket2::Socket::peer_addr).map(Address::from)
+    }
+
+    fn local_addr(&self) -> io::Result<Address> {
+        self.with(socket2::Socket::local_addr).map(Address::from)
+    }
+
+    fn set_reuse_addr(&self) -> io::Result<()> {
+        self.with(|socket| socket.set_reuse_address(true))
+    }
+
+    fn bind(&self, addr: &Address) -> io::Result<()> {
+        self.with(|socket| socket.bind(&addr.resolve(domain(socket)?)?))
+    }
+
+    fn listen(&self, backlog: i32) -> io::Result<()> {
+        self.with(|socket| socket.listen(backlog))
+    }
+
+    fn connect(&self, addr: &Address) -> io::Result<()> {
+        self.with(|socket| socket.connect(&addr.resolve(domain(socket)?)?))
+    }
+
+    fn accept(&self) -> io::Result<(Socket, Address)> {
+        let (socket, addr) = self.with(socket2::Socket::accept)?;
+        Ok((socket.into(), addr.into()))
+    }
+}
+
+/// The family a name resolves to on this socket.
+fn domain(socket: &socket2::Socket) -> io::Result<Domain> {
+    Ok(socket.local_addr()?.domain())
+}
+
+#[cfg(unix)]
+fn from_rustix(addr: rustix::net::SocketAddrAny) -> Address {
+    use std::ffi::OsString;
+    use std::net::SocketAddr;
+    use std::os::unix::ffi::OsStringExt;
+
+    if let Ok(inet) = SocketAddr::try_from(addr.clone()) {
+        return Address::Inet(inet);
+    }
+    let Ok(unix) = rustix::net::SocketAddrUnix::try_from(addr) else {
+        return Address::Unix("".into());
+    };
+    let path = unix.path_bytes().map(<[u8]>::to_vec);
+    #[cfg(target_os = "linux")]
+    let path = path.or_else(|| unix.abstract_name().map(|name| [b"\0", name].concat()));
+    Address::Unix(OsString::from_vec(path.unwrap_or_default()).into())
+}

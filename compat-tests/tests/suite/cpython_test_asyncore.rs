@@ -1,0 +1,1 @@
+//! CPython 3.11's test_asyncore.py, test by test.
