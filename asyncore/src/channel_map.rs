@@ -177,11 +177,17 @@ impl ChannelMap {
 
     /// An empty map that reproduces CPython's defects as `quirks` says.
     pub fn with_quirks(quirks: Quirks) -> ChannelMap {
-        ChannelMap(Rc::new(Shared {
+        let map = ChannelMap(Rc::new(Shared {
             quirks: Cell::new(quirks),
             state: RefCell::default(),
             spare: Spare::default(),
-        }))
+        }));
+        let _ = MAPS.try_with(|maps| {
+            let maps = &mut *maps.borrow_mut();
+            maps.retain(|map| map.strong_count() > 0);
+            maps.push(map.downgrade());
+        });
+        map
     }
 
     /// Which of CPython's defects the map reproduces.
@@ -347,6 +353,20 @@ impl fmt::Debug for ChannelMap {
 
 thread_local! {
     static SOCKET_MAP: RefCell<ChannelMap> = RefCell::default();
+    /// All maps of the thread.
+    static MAPS: RefCell<Vec<WeakMap>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tells the maps that a socket has closed its descriptor. One that is still in a map, because its socket
+/// was closed or dropped without `del_channel`, is looked at in the next pass: the kernel does not tell.
+pub(crate) fn descriptor_closed(fd: Descriptor) {
+    let _ = MAPS.try_with(|maps| {
+        for map in maps.borrow().iter().filter_map(Weak::upgrade) {
+            if let Some(entry) = map.state.borrow_mut().entry_mut(fd) {
+                entry.watch = Watch::Unknown;
+            }
+        }
+    });
 }
 
 /// The map that is used where none is named: Python's `asyncore.socket_map`. Every thread has its own.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::rc::Weak;
 
 use crate::base_class::BaseClass;
+use crate::channel_map::descriptor_closed;
 use crate::dispatcher::{Dispatcher, DispatcherBase};
 use crate::error::{Error, Result, bad_descriptor};
 use crate::poller::Descriptor;
@@ -78,11 +79,14 @@ impl SocketLike for FileWrapper {
         let Some(fd) = self.fd.take() else {
             return Ok(());
         };
+        let number = fd.as_raw_fd();
         // Dropping would not tell that someone else has closed it.
         if let Err(error) = rustix::io::fcntl_getfd(&fd) {
             let _ = fd.into_raw_fd();
             return Err(error.into());
         }
+        drop(fd);
+        descriptor_closed(number);
         Ok(())
     }
 
@@ -95,6 +99,7 @@ impl Drop for FileWrapper {
     fn drop(&mut self) {
         if self.fd.get_mut().is_some() {
             log::warn!(target: "asyncore", "unclosed file {self:?}");
+            let _ = self.close();
         }
     }
 }

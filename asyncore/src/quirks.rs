@@ -13,7 +13,6 @@
 /// | [`bad_descriptor_ends_loop`](Quirks::bad_descriptor_ends_loop) | one closed descriptor ends a `select` loop with `EBADF` | only its own channel gets `handle_close` |
 /// | [`exhaustion_closes_listener`](Quirks::exhaustion_closes_listener) | `accept` with no descriptor left closes the listener | the listener rests and accepts later |
 /// | [`would_block_closes`](Quirks::would_block_closes) | `recv` with nothing to read reaches `handle_error`, which closes the channel | the event is over, the channel goes on |
-/// | [`falsy_producer_ends`](Quirks::falsy_producer_ends) | `asynchat` drops a producer that is false in a truth test before it is asked for `more()` | it is asked, as any producer |
 ///
 /// What differs from CPython whatever the setting, and what is odd but kept, stands in
 /// [the table of differences](crate::differences).
@@ -55,10 +54,6 @@ pub struct Quirks {
     /// than was announced. Repaired, the error still leaves `recv`, so that the handler stops there,
     /// but the loop takes it as the end of the event.
     pub would_block_closes: bool,
-
-    /// `initiate_send` of `asynchat` takes a producer that is false in a truth test (one with
-    /// `__len__` 0, say) for an exhausted one.
-    pub falsy_producer_ends: bool,
 }
 
 impl Quirks {
@@ -69,6 +64,5 @@ impl Quirks {
         bad_descriptor_ends_loop: true,
         exhaustion_closes_listener: true,
         would_block_closes: true,
-        falsy_producer_ends: true,
     };
 }

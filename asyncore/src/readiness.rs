@@ -130,14 +130,15 @@ impl ChannelMap {
 
     /// Asks every channel that is in the map now, those included that another's answer takes out.
     fn ask(&self, semantics: Semantics, asked: &mut Vec<Asked>) {
-        let entries = &self.0.state.borrow().entries;
-        asked.extend(entries.iter().map(|(&place, entry)| Asked {
+        let state = self.0.state.borrow();
+        asked.extend(state.entries.iter().map(|(&place, entry)| Asked {
             place,
             generation: entry.generation,
             fd: entry.fd,
             channel: Rc::clone(&entry.channel),
             wanted: PollFlags::empty(),
         }));
+        drop(state);
         for asked in asked {
             let readable = asked.channel.readable();
             // Accepting sockets should not be writable.

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use socket2::{Domain, Type};
 
 use crate::address::Address;
+use crate::channel_map::descriptor_closed;
 use crate::error::bad_descriptor;
 use crate::poller::Descriptor;
 
@@ -250,11 +251,22 @@ impl SystemSocket {
         self.0.borrow().clone().ok_or_else(bad_descriptor)
     }
 
-    fn with<T>(&self, call: impl FnOnce(&socket2::Socket) -> io::Result<T>) -> io::Result<T> {
-        match &*self.0.borrow() {
-            Some(socket) => call(socket),
-            None => Err(bad_descriptor()),
+    fn with<T>(&self, mut call: impl FnMut(&socket2::Socket) -> io::Result<T>) -> io::Result<T> {
+        let socket = self.0.borrow();
+        let socket = socket.as_ref().ok_or_else(bad_descriptor)?;
+        loop {
+            match call(socket) {
+                // As since Python 3.5 (PEP 475): a signal does not end a call.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
         }
+    }
+}
+
+impl Drop for SystemSocket {
+    fn drop(&mut self) {
+        let _ = self.close();
     }
 }
 
@@ -276,7 +288,10 @@ impl SocketLike for SystemSocket {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.0.take();
+        if let Some(fd) = self.fileno() {
+            self.0.take();
+            descriptor_closed(fd);
+        }
         Ok(())
     }
 

@@ -1,0 +1,332 @@
+//! Channels that tell what is called on them: the Rust side of a comparison.
+//!
+//! `probes/traced.py` is the other side; both write the same lines.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+
+use asyncore::socket2::{Domain, Type};
+use asyncore::{
+    Address, BaseClass, ChannelMap, Dispatcher, DispatcherBase, DispatcherWithSend,
+    DispatcherWithSendBase, Error, ExitNow, FileDispatcher, FileDispatcherBase, NoSocket, Result,
+    Socket,
+};
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Adds a line to the trace.
+pub fn tell(line: impl Into<String>) {
+    LINES.with_borrow_mut(|lines| lines.push(line.into()));
+}
+
+/// The trace so far, and the begin of a new one.
+pub fn take_lines() -> Vec<String> {
+    LINES.take()
+}
+
+/// What a reaction fails with on purpose.
+#[derive(Debug)]
+pub struct Raised;
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("raised on purpose")
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// The name under which Python knows an error: that of the errno, or of the exception.
+pub fn name_of(error: &Error) -> String {
+    if let Some(errno) = error.errno() {
+        return format!("{:?}", ErrnoName(errno));
+    }
+    let name = if error.is::<Raised>() {
+        "Raised"
+    } else if error.is::<ExitNow>() {
+        "ExitNow"
+    } else if error.is::<NoSocket>() || error.io_kind() == Some(std::io::ErrorKind::Unsupported) {
+        // An attribute of `None`, or of an object that lacks it.
+        "AttributeError"
+    } else {
+        return error.to_string();
+    };
+    name.to_owned()
+}
+
+struct ErrnoName(i32);
+
+impl fmt::Debug for ErrnoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use rustix::io::Errno;
+
+        const NAMES: [(Errno, &str); 12] = [
+            (Errno::AGAIN, "EAGAIN"),
+            (Errno::BADF, "EBADF"),
+            (Errno::CONNREFUSED, "ECONNREFUSED"),
+            (Errno::CONNRESET, "ECONNRESET"),
+            (Errno::DESTADDRREQ, "EDESTADDRREQ"),
+            (Errno::INVAL, "EINVAL"),
+            (Errno::ISCONN, "EISCONN"),
+            (Errno::MFILE, "EMFILE"),
+            (Errno::NOTCONN, "ENOTCONN"),
+            (Errno::OPNOTSUPP, "EOPNOTSUPP"),
+            (Errno::PIPE, "EPIPE"),
+            (Errno::ADDRINUSE, "EADDRINUSE"),
+        ];
+        match NAMES.iter().find(|(errno, _)| errno.raw_os_error() == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "errno {}", self.0),
+        }
+    }
+}
+
+/// Short data as it is, longer data as its length.
+pub fn show(data: &[u8]) -> String {
+    match data.len() {
+        1..=16 => data.iter().copied().map(char::from).collect(),
+        len => format!("{len} bytes"),
+    }
+}
+
+/// What is called in a method that has been told of, given the channel and the method's name. If it
+/// returns true, the method of the class is not called any more.
+pub type Reaction<B> = Rc<dyn Fn(&Traced<B>) -> Result<bool>>;
+
+/// An object of one of asyncore's classes that tells of each call before it makes it.
+pub struct Traced<B: 'static> {
+    base: B,
+    /// Its name in the trace.
+    pub name: &'static str,
+    /// What `readable` answers; `None`: what the class does.
+    pub wants_read: Cell<Option<bool>>,
+    /// What `writable` answers; `None`: what the class does.
+    pub wants_write: Cell<Option<bool>>,
+    /// What `handle_read` receives at once.
+    pub chunk: Cell<usize>,
+    reactions: RefCell<HashMap<&'static str, Reaction<B>>>,
+}
+
+impl<B> fmt::Debug for Traced<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traced").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<B> Traced<B> {
+    fn new(name: &'static str, base: B) -> Traced<B> {
+        Traced {
+            base,
+            name,
+            wants_read: Cell::new(Some(true)),
+            wants_write: Cell::new(Some(false)),
+            chunk: Cell::new(1024),
+            reactions: RefCell::default(),
+        }
+    }
+
+    /// Makes the channel react in a method.
+    pub fn react(&self, method: &'static str, reaction: impl Fn(&Traced<B>) -> Result<bool> + 'static) {
+        self.reactions.borrow_mut().insert(method, Rc::new(reaction));
+    }
+
+    /// How the channel reacts in a method.
+    pub fn reaction(&self, method: &str) -> Option<Reaction<B>> {
+        self.reactions.borrow().get(method).cloned()
+    }
+
+    /// Ends all reactions.
+    pub fn stop_reacting(&self) {
+        self.reactions.take();
+    }
+
+    fn told(&self, method: &'static str, detail: fmt::Arguments<'_>) -> Result<bool> {
+        tell(format!("  {}.{method}{detail}", self.name));
+        self.reaction(method).map_or(Ok(false), |reaction| reaction(self))
+    }
+}
+
+/// Tells what a method of the class has returned, where Python's would raise an `OSError`.
+fn returned<T>(result: Result<T>, show: impl Fn(&T) -> String) -> Result<T> {
+    match &result {
+        Ok(value) => tell(format!("    returns {}", show(value))),
+        Err(error) if error.io_kind().is_some() && error.errno().is_some() => {
+            tell(format!("    raises {}", name_of(error)));
+        }
+        Err(_) => {}
+    }
+    result
+}
+
+/// One class for each of asyncore's. (A generic implementation would need `B: BaseClass<Traced<B>>`
+/// in order to be a dispatcher, which `B` only is for dispatchers.)
+macro_rules! traced {
+    ($($base:ty),*) => {$(
+        impl Traced<$base> {
+            /// A channel in the default map, without a socket.
+            pub fn create(name: &'static str) -> Rc<Traced<$base>> {
+                Traced::init(|base| Traced::new(name, base))
+            }
+        }
+
+        impl Dispatcher for Traced<$base> {
+            type Base = $base;
+
+            fn base(&self) -> &$base {
+                &self.base
+            }
+
+            fn readable(&self) -> bool {
+                let _ = self.told("readable", format_args!(""));
+                self.wants_read.get().unwrap_or_else(|| self.base.readable(self))
+            }
+
+            fn writable(&self) -> bool {
+                let _ = self.told("writable", format_args!(""));
+                self.wants_write.get().unwrap_or_else(|| self.base.writable(self))
+            }
+
+            fn handle_read(&self) -> Result {
+                if !self.told("handle_read", format_args!(""))? {
+                    self.recv(self.chunk.get())?;
+                }
+                Ok(())
+            }
+
+            fn handle_error(&self, error: Error) -> Result {
+                if self.told("handle_error", format_args!(" {}", name_of(&error)))? {
+                    return Ok(());
+                }
+                self.base.handle_error(self, error)
+            }
+
+            fn log(&self, _message: &str) {
+                let _ = self.told("log", format_args!(""));
+            }
+
+            fn log_info(&self, _message: &str, kind: &str) {
+                let _ = self.told("log_info", format_args!(" {kind}"));
+            }
+
+            fn recv(&self, size: usize) -> Result<Vec<u8>> {
+                if self.told("recv", format_args!(" {size}"))? {
+                    return Ok(Vec::new());
+                }
+                returned(self.base.recv(self, size), |data| show(data))
+            }
+
+            fn send(&self, data: &[u8]) -> Result<usize> {
+                if self.told("send", format_args!(" {}", show(data)))? {
+                    return Ok(0);
+                }
+                returned(self.base.send(self, data), |sent| sent.to_string())
+            }
+
+            fn accept(&self) -> Result<Option<(Socket, Address)>> {
+                if self.told("accept", format_args!(""))? {
+                    return Ok(None);
+                }
+                let pair = self.base.accept(self)?;
+                let name = if pair.is_some() { "a connection" } else { "None" };
+                tell(format!("    returns {name}"));
+                Ok(pair)
+            }
+
+            fn handle_accepted(&self, socket: Socket, addr: Address) -> Result {
+                if self.told("handle_accepted", format_args!(""))? {
+                    return Ok(());
+                }
+                self.base.handle_accepted(self, socket, addr)
+            }
+
+            fn del_channel(&self, map: Option<&ChannelMap>) {
+                if let Ok(false) = self.told("del_channel", format_args!("")) {
+                    self.base.del_channel(self, map);
+                }
+            }
+
+            traced! { plainly
+                add_channel(map: Option<&ChannelMap>),
+                create_socket(family: Domain, kind: Type),
+                listen(backlog: i32),
+                close(),
+                handle_read_event(),
+                handle_write_event(),
+                handle_expt_event(),
+                handle_connect_event(),
+                handle_write(),
+                handle_expt(),
+                handle_connect(),
+                handle_accept(),
+                handle_close()
+            }
+
+            fn set_socket(&self, socket: impl Into<Socket>, map: Option<&ChannelMap>) -> Result {
+                if self.told("set_socket", format_args!(""))? {
+                    return Ok(());
+                }
+                self.base.set_socket(self, socket.into(), map)
+            }
+
+            fn bind(&self, addr: impl Into<Address>) -> Result {
+                if self.told("bind", format_args!(""))? {
+                    return Ok(());
+                }
+                self.base.bind(self, addr.into())
+            }
+
+            fn connect(&self, addr: impl Into<Address>) -> Result {
+                if self.told("connect", format_args!(""))? {
+                    return Ok(());
+                }
+                self.base.connect(self, addr.into())
+            }
+        }
+    )*};
+    (plainly $($method:ident($($argument:ident: $type:ty),*)),*) => {$(
+        fn $method(&self $(, $argument: $type)*) -> Result {
+            if self.told(stringify!($method), format_args!(""))? {
+                return Ok(());
+            }
+            self.base.$method(self $(, $argument)*)
+        }
+    )*};
+}
+
+traced!(DispatcherBase, DispatcherWithSendBase, FileDispatcherBase);
+
+impl DispatcherWithSend for Traced<DispatcherWithSendBase> {}
+
+impl FileDispatcher for Traced<FileDispatcherBase> {
+    fn set_file(&self, fd: BorrowedFd<'_>) -> Result {
+        asyncore::FileDispatcherClass::set_file(&self.base, self, fd)
+    }
+}
+
+/// Tells the attributes of a channel.
+pub fn tell_state<B>(channel: &Traced<B>)
+where
+    Traced<B>: Dispatcher,
+{
+    let there = asyncore::socket_map().values().iter().any(|other| {
+        let other = other.downcast_ref::<Traced<B>>();
+        other.is_some_and(|other| std::ptr::eq(other, channel))
+    });
+    let mut words = Vec::new();
+    for (is_so, word) in [
+        (channel.connected(), "connected"),
+        (channel.accepting(), "accepting"),
+        (channel.connecting(), "connecting"),
+    ] {
+        if is_so {
+            words.push(word);
+        }
+    }
+    words.push(if there { "in the map" } else { "not in the map" });
+    tell(format!("  {}: {}", channel.name, words.join(", ")));
+}
