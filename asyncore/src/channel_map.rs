@@ -388,4 +388,3 @@ pub fn set_socket_map(map: ChannelMap) -> ChannelMap {
         .try_with(|current| current.replace(map))
         .unwrap_or_default()
 }
-

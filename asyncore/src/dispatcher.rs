@@ -166,7 +166,11 @@ pub trait Dispatcher: Sized + 'static {
     ///
     /// [`NoSocket`] where Python has `None`.
     fn socket(&self) -> Result<Socket> {
-        self.root().socket.borrow().clone().ok_or_else(|| NoSocket.into())
+        self.root()
+            .socket
+            .borrow()
+            .clone()
+            .ok_or_else(|| NoSocket.into())
     }
 
     /// The descriptor under which the channel is in its map: `self._fileno`.
@@ -615,7 +619,11 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
 
     fn listen(&self, this: &T, backlog: i32) -> Result {
         self.accepting.set(true);
-        let backlog = if cfg!(windows) { backlog.min(5) } else { backlog };
+        let backlog = if cfg!(windows) {
+            backlog.min(5)
+        } else {
+            backlog
+        };
         this.socket()?
             .listen(backlog)
             .map_err(|error| Error::from(error).with_context("listen"))
@@ -802,7 +810,10 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
         let traceback = compact_traceback(&error);
         // Someone's own `repr` may be what fails.
         let repr = catch_unwind(AssertUnwindSafe(|| this.repr())).unwrap_or_else(|_| {
-            format!("<__repr__(self) failed for object at {:p}>", std::ptr::from_ref(this))
+            format!(
+                "<__repr__(self) failed for object at {:p}>",
+                std::ptr::from_ref(this)
+            )
         });
         this.log_info(
             &format!(

@@ -57,6 +57,9 @@ pub trait DispatcherWithSendClass<T: DispatcherWithSend>: BaseClass<T> {
     }
 }
 
+/// How much of its buffer a channel offers to the system at once.
+const MOST_AT_ONCE: usize = 65536;
+
 /// Class `asyncore.dispatcher_with_send` itself: its buffer, and what its methods do.
 #[doc(alias = "asyncore.dispatcher_with_send")]
 pub struct DispatcherWithSendBase {
@@ -97,12 +100,16 @@ impl DispatcherWithSendBase {
 
     /// `self.out_buffer = self.out_buffer[count:]`
     fn advance(&self, count: usize) {
-        let sent = self.sent.get() + count.min(self.out_buffer_len());
-        self.sent.set(sent);
+        if count < self.out_buffer_len() {
+            self.sent.set(self.sent.get() + count);
+            return;
+        }
+        self.sent.set(0);
         let mut buffer = self.out_buffer.borrow_mut();
-        if sent == buffer.len() {
-            Rc::make_mut(&mut buffer).clear();
-            self.sent.set(0);
+        match Rc::get_mut(&mut buffer) {
+            Some(buffer) if buffer.capacity() <= MOST_AT_ONCE => buffer.clear(),
+            // Still being sent further out, or so large that an idle channel should not keep it.
+            _ => *buffer = Rc::default(),
         }
     }
 }
@@ -155,11 +162,9 @@ impl<T: DispatcherWithSend> DispatcherWithSendClass<T> for DispatcherWithSendBas
     }
 
     fn initiate_send(&self, this: &T) -> Result {
-        const MOST: usize = 65536;
-
         let buffer = Rc::clone(&self.out_buffer.borrow());
         let start = self.sent.get();
-        let end = buffer.len().min(start.saturating_add(MOST));
+        let end = buffer.len().min(start.saturating_add(MOST_AT_ONCE));
         let sent = self.dispatcher.send(this, &buffer[start..end])?;
         drop(buffer);
         self.advance(sent);

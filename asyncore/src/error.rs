@@ -86,7 +86,8 @@ impl Error {
     /// call `handle_close`.
     #[doc(alias = "_DISCONNECTED")]
     pub fn is_disconnected(&self) -> bool {
-        self.downcast_ref::<io::Error>().is_some_and(is_disconnected)
+        self.downcast_ref::<io::Error>()
+            .is_some_and(is_disconnected)
     }
 
     /// The name of the error's Rust type.

@@ -124,24 +124,29 @@ impl Default for Loop {
 #[doc(alias = "asyncore.poll")]
 pub fn poll(timeout: impl Into<Option<Duration>>, map: Option<&ChannelMap>) -> Result {
     pass(Semantics::Select, timeout.into(), map, |map, ready| {
-        let sets: [(PollFlags, fn(&dyn Channel) -> Result); 4] = [
-            (PollFlags::IN, read),
-            (PollFlags::OUT, write),
-            (PollFlags::PRI, exception),
-            // Where CPython's select refuses, see `Quirks::bad_descriptor_ends_loop`.
-            (PollFlags::NVAL, |channel| {
-                guarded(channel, || channel.handle_close())
-            }),
-        ];
-        for (flag, call) in sets {
-            for event in ready.iter().filter(|event| event.flags.contains(flag)) {
-                if let Some(channel) = map.receiver(event) {
-                    call(&*channel)?;
-                }
-            }
-        }
-        Ok(())
+        deliver(map, ready, PollFlags::IN, read)?;
+        deliver(map, ready, PollFlags::OUT, write)?;
+        deliver(map, ready, PollFlags::PRI, exception)?;
+        // Where CPython's select refuses, see `Quirks::bad_descriptor_ends_loop`.
+        deliver(map, ready, PollFlags::NVAL, |channel| {
+            guarded(channel, || channel.handle_close())
+        })
     })
+}
+
+/// Makes a call on each channel that is in one of select's sets.
+fn deliver(
+    map: &ChannelMap,
+    ready: &[Ready],
+    set: PollFlags,
+    call: impl Fn(&dyn Channel) -> Result,
+) -> Result {
+    for event in ready.iter().filter(|event| event.flags.contains(set)) {
+        if let Some(channel) = map.receiver(event) {
+            call(&*channel)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes one pass with the meaning and order of poll(2): `asyncore.poll2(timeout, map)`.

@@ -216,9 +216,9 @@ impl Poller {
         let Some(source) = borrow(fd) else {
             return Ok(Added::Invalid);
         };
-        let modified =
-            self.poller
-                .modify_with_mode(source, interest(key, flags), PollMode::Level);
+        let modified = self
+            .poller
+            .modify_with_mode(source, interest(key, flags), PollMode::Level);
         match modified {
             Ok(()) => Ok(Added::Watched),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.add(fd, key, flags),
@@ -284,10 +284,12 @@ fn wait_on_epoll(
     /// The longest wait that every kernel with epoll takes.
     const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-    let timeout = timeout.map(|timeout| timeout.min(LONGEST)).map(|timeout| Timespec {
-        tv_sec: timeout.as_secs() as i64,
-        tv_nsec: timeout.subsec_nanos().into(),
-    });
+    let timeout = timeout
+        .map(|timeout| timeout.min(LONGEST))
+        .map(|timeout| Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
     events.clear();
     // Room for all, so that a pass sees all that is ready and can put it into the map's order.
     events.reserve(capacity.max(64));
@@ -326,7 +328,7 @@ fn report_exactly(
     });
     poll(&mut fds, Some(&rustix::event::Timespec::default()))?;
     for (key, fd) in keys.into_iter().zip(fds) {
-        report(key, PollFlags(fd.revents().bits() as u16 & 0x3f));
+        report(key, PollFlags(fd.revents().bits() & 0x3f));
     }
     Ok(())
 }
@@ -369,7 +371,10 @@ fn interest(key: usize, flags: PollFlags) -> Event {
 /// Sorts out what the kernel means by refusing to watch a descriptor.
 fn unwatchable(error: io::Error) -> io::Result<Added> {
     #[cfg(unix)]
-    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+    match error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error)
+    {
         // epoll_ctl(2): "The target file fd does not support epoll", a regular file.
         Some(rustix::io::Errno::PERM) => return Ok(Added::AlwaysReady),
         Some(rustix::io::Errno::BADF) => return Ok(Added::Invalid),

@@ -244,7 +244,8 @@ impl State {
         loop {
             self.wait(semantics, left, ready)?;
             left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if !ready.is_empty() || timeout == Some(Duration::ZERO) || left == Some(Duration::ZERO) {
+            if !ready.is_empty() || timeout == Some(Duration::ZERO) || left == Some(Duration::ZERO)
+            {
                 break;
             }
         }

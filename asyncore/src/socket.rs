@@ -234,7 +234,11 @@ macro_rules! from_std {
     )*};
 }
 
-from_std!(std::net::TcpStream, std::net::TcpListener, std::net::UdpSocket);
+from_std!(
+    std::net::TcpStream,
+    std::net::TcpListener,
+    std::net::UdpSocket
+);
 #[cfg(unix)]
 from_std!(
     std::os::unix::net::UnixStream,
