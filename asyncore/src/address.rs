@@ -120,6 +120,12 @@ impl fmt::Display for Address {
     }
 }
 
+impl From<&Address> for Address {
+    fn from(addr: &Address) -> Address {
+        addr.clone()
+    }
+}
+
 impl From<(&str, u16)> for Address {
     fn from((host, port): (&str, u16)) -> Address {
         Address::Host(host.to_owned(), port)

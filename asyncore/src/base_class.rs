@@ -21,7 +21,8 @@ use crate::socket::Socket;
 ///
 /// | Python | Rust |
 /// |---|---|
-/// | `asyncore.dispatcher.handle_close(self)` | `self.base().handle_close(self)` |
+/// | the class derived from: `asyncore.dispatcher.handle_close(self)` | `self.base().handle_close(self)` |
+/// | past it, to the top: `asyncore.dispatcher.handle_close(self)` | `self.root().handle_close(self)` |
 ///
 /// Implement the trait for a class that others derive from. Its methods are given `this`, the object, and
 /// call on it what may be overridden. Their own super calls go to the field:
@@ -63,6 +64,9 @@ use crate::socket::Socket;
 /// let client = Client::init(|base| Client { base });
 /// assert!(client.send(b"hello").is_err()); // It has no socket.
 /// ```
+///
+/// A class of which there are objects, too, implements `Dispatcher` with `type Base = Self`, and is made
+/// with `init(|base| base)`.
 pub trait BaseClass<T: Dispatcher> {
     /// The class that this one derives from.
     type Super: BaseClass<T>;

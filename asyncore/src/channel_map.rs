@@ -36,7 +36,7 @@ use crate::readiness::{Spare, Watch};
 ///
 /// ```
 /// use std::rc::Rc;
-/// use asyncore::{ChannelMap, Error, Result};
+/// use asyncore::{ChannelMap, Result};
 ///
 /// struct Ticker;
 ///
@@ -47,7 +47,6 @@ use crate::readiness::{Spare, Watch};
 ///     fn handle_write_event(&self) -> Result { Ok(()) }
 ///     fn handle_expt_event(&self) -> Result { Ok(()) }
 ///     fn handle_close(&self) -> Result { Ok(()) }
-///     fn handle_error(&self, error: Error) -> Result { Err(error) }
 ///     fn close(&self) -> Result { Ok(()) }
 /// }
 ///
@@ -79,8 +78,11 @@ pub trait Channel: Any {
     /// The descriptor has hung up, has an error, or is closed. Called by [`poll2`](crate::poll2).
     fn handle_close(&self) -> Result;
 
-    /// One of the other methods failed with `error`. An `Err` from here ends the loop.
-    fn handle_error(&self, error: Error) -> Result;
+    /// One of the other methods failed with `error`. An `Err` from here ends the loop, and the error is
+    /// returned unless this is overridden.
+    fn handle_error(&self, error: Error) -> Result {
+        Err(error)
+    }
 
     /// Called by [`close_all`](crate::close_all).
     fn close(&self) -> Result;

@@ -42,10 +42,10 @@ struct Inner {
 }
 
 impl Error {
-    /// An error that is only a message: Python's `raise Exception(message)`.
+    /// An error that is only a message, an [`Exception`]: Python's `raise Exception(message)`.
     #[track_caller]
     pub fn msg(message: impl Into<String>) -> Error {
-        Error::from(Message(message.into()))
+        Error::from(Exception(message.into()))
     }
 
     /// Whether the error is an `E`: Python's `except E`.
@@ -218,6 +218,18 @@ impl fmt::Display for SystemExit {
 
 impl StdError for SystemExit {}
 
+/// An error that is only a message; see [`Error::msg`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception(pub String);
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Exception {}
+
 /// A panic in a handler, which reaches `handle_error` as any error does.
 ///
 /// The panic hook has printed where it happened by then; the payload says only what.
@@ -227,6 +239,11 @@ pub struct Panic {
 }
 
 impl Panic {
+    /// What `panic!` was given.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn new(payload: Box<dyn std::any::Any + Send>) -> Panic {
         let message = match payload.downcast::<String>() {
             Ok(message) => *message,
@@ -246,17 +263,6 @@ impl fmt::Display for Panic {
 }
 
 impl StdError for Panic {}
-
-#[derive(Debug)]
-struct Message(String);
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl StdError for Message {}
 
 /// What [`compact_traceback`] tells of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]

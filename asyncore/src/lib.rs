@@ -129,8 +129,8 @@ pub use dispatcher_with_send::{
     DispatcherWithSend, DispatcherWithSendBase, DispatcherWithSendClass,
 };
 pub use error::{
-    CompactTraceback, Error, ExitNow, KeyboardInterrupt, NoSocket, Panic, Result, SystemExit,
-    compact_traceback, strerror,
+    CompactTraceback, Error, Exception, ExitNow, KeyboardInterrupt, NoSocket, Panic, Result,
+    SystemExit, compact_traceback, strerror,
 };
 pub use event_loop::{
     Loop, close_all, exception, r#loop, poll, poll2, poll3, read, readwrite, write,

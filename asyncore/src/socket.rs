@@ -122,6 +122,24 @@ impl Socket {
         socket2::Socket::new(family, kind, None).map(Socket::from)
     }
 
+    /// Binds the socket to an address.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Address::resolve`], and the system's.
+    pub fn bind(&self, addr: impl Into<Address>) -> io::Result<()> {
+        self.0.bind(&addr.into())
+    }
+
+    /// Connects the socket to an address.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Address::resolve`], and the system's.
+    pub fn connect(&self, addr: impl Into<Address>) -> io::Result<()> {
+        self.0.connect(&addr.into())
+    }
+
     /// The operating system's socket, for its options and for `send_to`, `shutdown` and the like.
     ///
     /// ```

@@ -1,10 +1,10 @@
 """Every method, called from inside every callback: what CPython makes of it.
 
-For each callback, target (the channel itself or another one) and semantics: the callback calls one method
-of the target the first time that it is called, then goes on; three passes follow.
+For each class, callback, target (the channel itself or another one) and semantics: the callback calls one
+method of the target the first time that it is called, then goes on; three passes follow.
 
 `reentrancy.py` prints a digest of the trace of every case, as recorded in ../recorded/reentrancy.txt;
-`reentrancy.py CALLBACK METHOD TARGET SEMANTICS` prints the trace of one.
+`reentrancy.py CLASS CALLBACK METHOD TARGET SEMANTICS` prints the trace of one.
 """
 import select
 import socket
@@ -34,14 +34,15 @@ def on_first_call(channel, callback, reaction):
 
 
 class Setting:
-    def __init__(self, semantics):
+    def __init__(self, kind, semantics):
+        self.kind = kind
         self.semantics = semantics
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.peers = []
 
     def connected(self, name, **options):
         near, far = tcp_pair()
-        CHANNELS[name] = Dispatcher(name, near, **options)
+        CHANNELS[name] = self.kind(name, near, **options)
         self.peers.append(far)
         return CHANNELS[name]
 
@@ -72,14 +73,14 @@ class Setting:
         return a, None
 
     def connecting(self):
-        a = CHANNELS["a"] = Dispatcher("a", wants_write=True)
+        a = CHANNELS["a"] = self.kind("a", wants_write=True)
         a.create_socket()
         a.connect(self.listener.getsockname())
         settle(a.socket, select.POLLOUT)
         return a, None
 
     def accepting(self):
-        a = CHANNELS["a"] = Dispatcher("a")
+        a = CHANNELS["a"] = self.kind("a")
         a.create_socket()
         a.bind(("127.0.0.1", 0))
         a.listen(5)
@@ -89,7 +90,9 @@ class Setting:
 
     def ended(self):
         a = self.connected("a")
-        self.peers[-1].close()
+        self.peers.pop().close()
+        # Or thousands of connections would wait for their time to pass.
+        closes_with_a_reset(a.socket)
         settle(a.socket, select.POLLIN | select.POLLRDHUP)
         return a, None
 
@@ -103,11 +106,11 @@ class Setting:
         return a, None
 
     def listens(self):
-        a = CHANNELS["a"] = Dispatcher("a")
+        a = CHANNELS["a"] = self.kind("a")
         return a, [lambda: a.create_socket(), lambda: a.bind(("127.0.0.1", 0)), lambda: a.listen(5)]
 
     def connects(self):
-        a = CHANNELS["a"] = Dispatcher("a")
+        a = CHANNELS["a"] = self.kind("a")
         return a, [lambda: a.create_socket(), lambda: a.connect(self.listener.getsockname())]
 
 
@@ -217,17 +220,31 @@ METHODS = [
     ("clear", lambda t, s: asyncore.socket_map.clear()),
 ]
 
+CLASSES = {"dispatcher": Dispatcher, "dispatcher_with_send": DispatcherWithSend}
+
+# What class dispatcher_with_send has besides.
+WITH_SEND_CALLBACKS = CALLBACKS + [("initiate_send", "sending")]
+WITH_SEND_METHODS = METHODS + [("initiate_send", lambda t, s: t.initiate_send())]
+
+
+def callbacks_and_methods(kind):
+    if kind == "dispatcher":
+        return CALLBACKS, METHODS
+    return WITH_SEND_CALLBACKS, WITH_SEND_METHODS
+
+
 TARGETS = ["itself", "another"]
 
 
-def trace(callback, method, target, semantics):
+def trace(kind, callback, method, target, semantics):
     """The lines of one case."""
     del LINES[:]
-    setting = Setting(semantics)
-    a, script = getattr(setting, dict(CALLBACKS)[callback])()
+    callbacks, methods = map(dict, callbacks_and_methods(kind))
+    setting = Setting(CLASSES[kind], semantics)
+    a, script = getattr(setting, callbacks[callback])()
     b = setting.connected("b")
     t = {"itself": a, "another": b}[target]
-    on_first_call(a, callback, lambda: dict(METHODS)[method](t, setting))
+    on_first_call(a, callback, lambda: methods[method](t, setting))
     for step in script or []:
         try:
             step()
@@ -247,6 +264,9 @@ def trace(callback, method, target, semantics):
             tell(state(CHANNELS[name]) if name in CHANNELS else "  %s: dropped" % name)
     lines = LINES[:]
     setting.listener.close()
+    for peer in setting.peers:
+        # So that no connection is left to wait for its time to pass.
+        reset(peer)
     CHANNELS.clear()
     forget_all()
     return lines
@@ -263,11 +283,13 @@ def digest(lines):
 if __name__ == "__main__":
     warnings.simplefilter("ignore", ResourceWarning)
     if len(sys.argv) > 1:
-        print("\n".join(trace(*sys.argv[1:5])))
+        print("\n".join(trace(*sys.argv[1:6])))
     else:
-        print(" ".join(method for method, _ in METHODS))
-        for callback, _ in CALLBACKS:
-            for target in TARGETS:
-                for semantics in "select", "poll":
-                    digests = [digest(trace(callback, m, target, semantics)) for m, _ in METHODS]
-                    print(callback, target, semantics, *digests)
+        for kind in CLASSES:
+            callbacks, methods = callbacks_and_methods(kind)
+            print("[%s]" % kind, *[method for method, _ in methods])
+            for callback, _ in callbacks:
+                for target in TARGETS:
+                    for semantics in "select", "poll":
+                        traces = [trace(kind, callback, m, target, semantics) for m, _ in methods]
+                        print(callback, target, semantics, *map(digest, traces))

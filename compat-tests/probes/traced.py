@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import sys
 import warnings
 
@@ -142,6 +143,8 @@ class DispatcherWithSend(Tracing, asyncore.dispatcher_with_send):
         self.start(name, **options)
         asyncore.dispatcher_with_send.__init__(self, sock)
 
+    initiate_send = plainly("initiate_send")
+
 
 class FileDispatcher(Tracing, asyncore.file_dispatcher):
     def __init__(self, name, fd, **options):
@@ -202,10 +205,12 @@ def fill_holes_below(fd):
         HOLES.append(taken)
 
 
-def reset(sock):
-    import struct
-
+def closes_with_a_reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def reset(sock):
+    closes_with_a_reset(sock)
     sock.close()
 
 

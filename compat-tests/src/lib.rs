@@ -1,1 +1,15 @@
-//! What the tests share.
+//! The port held against CPython, and what the tests share.
+#![cfg(unix)]
+
+mod captured_log;
+pub mod order_and_flags;
+pub mod python;
+pub mod reentrancy;
+pub mod situation;
+mod tear_down;
+pub mod traced;
+mod until;
+
+pub use captured_log::CapturedLog;
+pub use tear_down::TearDown;
+pub use until::{until, until_by};

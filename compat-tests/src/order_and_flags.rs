@@ -12,21 +12,23 @@ use std::rc::Rc;
 
 use asyncore::socket2::{Domain, Type};
 use asyncore::{
-    Dispatcher, DispatcherBase, DispatcherWithSendBase, ExitNow, FileDispatcher, FileDispatcherBase,
-    Result, Socket,
+    Dispatcher, DispatcherBase, DispatcherWithSendBase, ExitNow, FileDispatcher,
+    FileDispatcherBase, Result, Socket,
 };
 
 use crate::situation::{
     PollFlags, Semantics, Told, fill_holes_below, passes, reset, send_all, settle, settle_channel,
     tcp_pair,
 };
-use crate::temporary::TemporaryFolder;
 use crate::traced::{Raised, Traced, name_of, show, take_lines, tell, tell_state};
 
 type Channel = Rc<Traced<DispatcherBase>>;
 
+/// Makes something happen, and passes.
+type Situation = fn(Semantics) -> Result;
+
 /// Every situation with its name, in the order of the record.
-pub const SITUATIONS: &[(&str, fn(Semantics) -> Result)] = &[
+const SITUATIONS: &[(&str, Situation)] = &[
     ("data_then_fin", data_then_fin),
     ("data_then_fin_while_writable", data_then_fin_while_writable),
     ("data_then_hangup", data_then_hangup),
@@ -41,20 +43,29 @@ pub const SITUATIONS: &[(&str, fn(Semantics) -> Result)] = &[
     ("out_of_band_and_data", out_of_band_and_data),
     ("out_of_band_of_a_writer", out_of_band_of_a_writer),
     ("connection_refused", connection_refused),
-    ("connection_refused_to_a_reader", connection_refused_to_a_reader),
+    (
+        "connection_refused_to_a_reader",
+        connection_refused_to_a_reader,
+    ),
     ("connect_to_a_backlog", connect_to_a_backlog),
     ("connect_and_data_at_once", connect_and_data_at_once),
     ("connect_of_a_unix_socket", connect_of_a_unix_socket),
     ("unconnected", unconnected),
     ("unconnected_and_writable", unconnected_and_writable),
     ("listener", listener),
-    ("pipe_with_data_whose_writer_has_gone", pipe_with_data_whose_writer_has_gone),
+    (
+        "pipe_with_data_whose_writer_has_gone",
+        pipe_with_data_whose_writer_has_gone,
+    ),
     ("pipe_whose_writer_has_gone", pipe_whose_writer_has_gone),
     ("pipe_whose_reader_has_gone", pipe_whose_reader_has_gone),
     ("empty_pipe", empty_pipe),
     ("regular_file", regular_file),
     ("regular_file_to_write", regular_file_to_write),
-    ("regular_file_watched_for_nothing", regular_file_watched_for_nothing),
+    (
+        "regular_file_watched_for_nothing",
+        regular_file_watched_for_nothing,
+    ),
     ("three_channels_in_order", three_channels_in_order),
     ("put_in_anew_is_last", put_in_anew_is_last),
     ("put_in_again_keeps_its_place", put_in_again_keeps_its_place),
@@ -69,7 +80,10 @@ pub const SITUATIONS: &[(&str, fn(Semantics) -> Result)] = &[
     ("raises_exit_now", raises_exit_now),
     ("raises_in_handle_error", raises_in_handle_error),
     ("nothing_to_receive", nothing_to_receive),
-    ("with_send_flushes_when_connected", with_send_flushes_when_connected),
+    (
+        "with_send_flushes_when_connected",
+        with_send_flushes_when_connected,
+    ),
     ("with_send_to_a_lost_peer", with_send_to_a_lost_peer),
     ("a_loop_within_a_handler", a_loop_within_a_handler),
 ];
@@ -111,7 +125,10 @@ fn channel(name: &'static str, socket: impl Into<Socket>) -> Result<Channel> {
     Ok(channel)
 }
 
-fn file_channel(name: &'static str, file: impl std::os::fd::AsFd) -> Result<Rc<Traced<FileDispatcherBase>>> {
+fn file_channel(
+    name: &'static str,
+    file: impl std::os::fd::AsFd,
+) -> Result<Rc<Traced<FileDispatcherBase>>> {
     let channel = Traced::<FileDispatcherBase>::create(name);
     channel.init_file(file)?;
     Ok(channel)
@@ -301,7 +318,7 @@ fn connection_refused_to_a_reader(semantics: Semantics) -> Result {
 fn refused(wants_write: bool) -> Result<Channel> {
     // Bound and not listening: nobody else can be there.
     let unused = Socket::open(Domain::IPV4, Type::STREAM)?;
-    unused.bind(&("127.0.0.1", 0).into())?;
+    unused.bind(("127.0.0.1", 0))?;
     let a = Traced::<DispatcherBase>::create("a");
     a.wants(true, wants_write);
     a.create_socket(Domain::IPV4, Type::STREAM)?;
@@ -336,7 +353,7 @@ fn connect_and_data_at_once(semantics: Semantics) -> Result {
 }
 
 fn connect_of_a_unix_socket(semantics: Semantics) -> Result {
-    let folder = TemporaryFolder::new()?;
+    let folder = tempfile::tempdir()?;
     let path = folder.path().join("socket");
     let _listener = UnixListener::bind(&path)?;
     let a = Traced::<DispatcherBase>::create("a");
@@ -412,8 +429,7 @@ fn empty_pipe(semantics: Semantics) -> Result {
 }
 
 fn regular_file(semantics: Semantics) -> Result {
-    let folder = TemporaryFolder::new()?;
-    let mut file = folder.file("file")?;
+    let mut file = tempfile::tempfile()?;
     file.write_all(b"hello")?;
     file.rewind()?;
     let a = file_channel("a", &file)?;
@@ -423,8 +439,7 @@ fn regular_file(semantics: Semantics) -> Result {
 }
 
 fn regular_file_to_write(semantics: Semantics) -> Result {
-    let folder = TemporaryFolder::new()?;
-    let a = file_channel("a", folder.file("file")?)?;
+    let a = file_channel("a", tempfile::tempfile()?)?;
     a.wants(false, true);
     a.react("handle_write", |a| a.send(b"hello").map(|_| true));
     passes(semantics, 2, &[&*a]);
@@ -432,8 +447,7 @@ fn regular_file_to_write(semantics: Semantics) -> Result {
 }
 
 fn regular_file_watched_for_nothing(semantics: Semantics) -> Result {
-    let folder = TemporaryFolder::new()?;
-    let a = file_channel("a", folder.file("file")?)?;
+    let a = file_channel("a", tempfile::tempfile()?)?;
     a.wants(false, false);
     passes(semantics, 2, &[&*a]);
     Ok(())
@@ -444,7 +458,11 @@ fn three_channels_in_order(semantics: Semantics) -> Result {
     let (near_b, far_b) = tcp_pair();
     let (near_c, far_c) = tcp_pair();
     // In the map in another order than that of the descriptors.
-    let channels = [channel("c", near_c)?, channel("a", near_a)?, channel("b", near_b)?];
+    let channels = [
+        channel("c", near_c)?,
+        channel("a", near_a)?,
+        channel("b", near_b)?,
+    ];
     for (channel, far) in channels.iter().zip([&far_c, &far_a, &far_b]) {
         channel.wants(true, true);
         send_all(far, b"x");
@@ -580,7 +598,9 @@ fn raises_a_lost_connection(semantics: Semantics) -> Result {
     let (near, far) = tcp_pair();
     let a = channel("a", near)?;
     a.wants(true, true);
-    a.react("handle_read", |_| Err(std::io::Error::from_raw_os_error(32).into()));
+    a.react("handle_read", |_| {
+        Err(std::io::Error::from_raw_os_error(32).into())
+    });
     send_all(&far, b"x");
     settle_channel(&*a, PollFlags::IN);
     passes(semantics, 1, &[&*a]);

@@ -78,7 +78,10 @@ pub fn passes(semantics: Semantics, count: usize, channels: &[&dyn Told]) {
 pub fn settle(fd: impl AsFd, flags: PollFlags) {
     for _ in 0..1000 {
         let mut fds = [rustix::event::PollFd::new(&fd, flags)];
-        let wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+        let wait = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 10_000_000,
+        };
         rustix::event::poll(&mut fds, Some(&wait)).expect("poll(2)");
         if fds[0].revents().contains(flags) {
             return;

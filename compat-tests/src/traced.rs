@@ -11,8 +11,8 @@ use std::rc::Rc;
 use asyncore::socket2::{Domain, Type};
 use asyncore::{
     Address, BaseClass, ChannelMap, Dispatcher, DispatcherBase, DispatcherWithSend,
-    DispatcherWithSendBase, Error, ExitNow, FileDispatcher, FileDispatcherBase, NoSocket, Result,
-    Socket,
+    DispatcherWithSendBase, DispatcherWithSendClass, Error, ExitNow, FileDispatcher,
+    FileDispatcherBase, NoSocket, Result, Socket,
 };
 
 thread_local! {
@@ -79,7 +79,10 @@ impl fmt::Debug for ErrnoName {
             (Errno::PIPE, "EPIPE"),
             (Errno::ADDRINUSE, "EADDRINUSE"),
         ];
-        match NAMES.iter().find(|(errno, _)| errno.raw_os_error() == self.0) {
+        match NAMES
+            .iter()
+            .find(|(errno, _)| errno.raw_os_error() == self.0)
+        {
             Some((_, name)) => f.write_str(name),
             None => write!(f, "errno {}", self.0),
         }
@@ -114,7 +117,19 @@ pub struct Traced<B: 'static> {
 
 impl<B> fmt::Debug for Traced<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Traced").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Traced")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Traced<B>
+where
+    Traced<B>: Dispatcher<Base = B>,
+{
+    /// A channel in the default map, without a socket.
+    pub fn create(name: &'static str) -> Rc<Traced<B>> {
+        Traced::init(|base| Traced::new(name, base))
     }
 }
 
@@ -131,8 +146,14 @@ impl<B> Traced<B> {
     }
 
     /// Makes the channel react in a method.
-    pub fn react(&self, method: &'static str, reaction: impl Fn(&Traced<B>) -> Result<bool> + 'static) {
-        self.reactions.borrow_mut().insert(method, Rc::new(reaction));
+    pub fn react(
+        &self,
+        method: &'static str,
+        reaction: impl Fn(&Traced<B>) -> Result<bool> + 'static,
+    ) {
+        self.reactions
+            .borrow_mut()
+            .insert(method, Rc::new(reaction));
     }
 
     /// How the channel reacts in a method.
@@ -147,7 +168,8 @@ impl<B> Traced<B> {
 
     fn told(&self, method: &'static str, detail: fmt::Arguments<'_>) -> Result<bool> {
         tell(format!("  {}.{method}{detail}", self.name));
-        self.reaction(method).map_or(Ok(false), |reaction| reaction(self))
+        self.reaction(method)
+            .map_or(Ok(false), |reaction| reaction(self))
     }
 }
 
@@ -167,13 +189,6 @@ fn returned<T>(result: Result<T>, show: impl Fn(&T) -> String) -> Result<T> {
 /// in order to be a dispatcher, which `B` only is for dispatchers.)
 macro_rules! traced {
     ($($base:ty),*) => {$(
-        impl Traced<$base> {
-            /// A channel in the default map, without a socket.
-            pub fn create(name: &'static str) -> Rc<Traced<$base>> {
-                Traced::init(|base| Traced::new(name, base))
-            }
-        }
-
         impl Dispatcher for Traced<$base> {
             type Base = $base;
 
@@ -300,7 +315,14 @@ macro_rules! traced {
 
 traced!(DispatcherBase, DispatcherWithSendBase, FileDispatcherBase);
 
-impl DispatcherWithSend for Traced<DispatcherWithSendBase> {}
+impl DispatcherWithSend for Traced<DispatcherWithSendBase> {
+    fn initiate_send(&self) -> Result {
+        if self.told("initiate_send", format_args!(""))? {
+            return Ok(());
+        }
+        self.base.initiate_send(self)
+    }
+}
 
 impl FileDispatcher for Traced<FileDispatcherBase> {
     fn set_file(&self, fd: BorrowedFd<'_>) -> Result {
@@ -327,6 +349,10 @@ where
             words.push(word);
         }
     }
-    words.push(if there { "in the map" } else { "not in the map" });
+    words.push(if there {
+        "in the map"
+    } else {
+        "not in the map"
+    });
     tell(format!("  {}: {}", channel.name, words.join(", ")));
 }

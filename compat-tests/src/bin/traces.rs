@@ -23,13 +23,13 @@ fn main() -> ExitCode {
     let trace = match arguments[..] {
         ["order_and_flags"] => order_and_flags::trace(),
         ["reentrancy"] => reentrancy::digests(),
-        ["reentrancy", callback, method, target, semantics] => {
+        ["reentrancy", class, callback, method, target, semantics] => {
             let semantics = match semantics {
                 "select" => Semantics::Select,
                 "poll" => Semantics::Poll,
                 _ => return usage(),
             };
-            match reentrancy::trace(callback, method, target, semantics) {
+            match reentrancy::trace(class, callback, method, target, semantics) {
                 Ok(Some(lines)) => Ok(lines.join("\n") + "\n"),
                 Ok(None) => return usage(),
                 Err(error) => Err(error),
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 fn usage() -> ExitCode {
     eprintln!(
         "usage: traces order_and_flags [--quirks cpython|default]
-       traces reentrancy [CALLBACK METHOD itself|another select|poll] [--quirks cpython|default]"
+       traces reentrancy [CLASS CALLBACK METHOD itself|another select|poll] [--quirks cpython|default]"
     );
     ExitCode::from(2)
 }

@@ -1,7 +1,15 @@
 //! The behaviour of the two crates, in one program, so that it can be run once more on the poller's
 //! portable path.
 
+mod channel_map;
 mod cpython_test_asyncore;
+mod dispatcher_with_send;
+mod documents;
+mod faults;
+mod inheritance;
+mod quirks;
+mod sockets;
+mod traces;
 
 /// Every other test of this program, in a second process that waits the portable way.
 #[test]

@@ -1,0 +1,84 @@
+//! What stands in two documents is the same in both.
+
+const README: &str = include_str!("../../../README.md");
+const FIRST_PAGE: &str = include_str!("../../../asyncore/src/lib.rs");
+const QUIRKS: &str = include_str!("../../../asyncore/src/quirks.rs");
+
+/// The lines of a document that follow one, until a blank one ends them.
+fn after<'a>(document: impl Iterator<Item = &'a str>, first: &str) -> Vec<&'a str> {
+    let lines: Vec<&str> = document.skip_while(|line| *line != first).collect();
+    assert!(!lines.is_empty(), "no line {first:?}");
+    lines
+        .into_iter()
+        .take_while(|line| !line.is_empty())
+        .collect()
+}
+
+/// The first page of the crate's documentation, without what makes it one.
+fn first_page() -> impl Iterator<Item = &'static str> {
+    FIRST_PAGE
+        .lines()
+        .filter_map(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+}
+
+#[test]
+fn the_readme_has_the_table_of_the_first_page() {
+    let head = "| Python | Rust |";
+    let table = after(README.lines(), head);
+    assert!(table.len() > 20);
+    assert_eq!(table, after(first_page(), head));
+}
+
+#[test]
+fn the_readme_has_the_server_of_the_first_page() {
+    let program = |lines: Vec<&'static str>| -> Vec<&str> {
+        let from = lines
+            .iter()
+            .position(|line| line.starts_with("use asyncore::socket2"));
+        let lines = &lines[from.expect("a program")..];
+        let to = lines
+            .iter()
+            .position(|line| *line == "```")
+            .expect("its end");
+        lines[..to].to_vec()
+    };
+    assert_eq!(
+        program(README.lines().collect()),
+        program(first_page().collect())
+    );
+}
+
+#[test]
+fn the_readme_counts_what_is_compared() {
+    let situations = include_str!("../../recorded/order_and_flags.txt")
+        .matches(" select]")
+        .count();
+    // A row has three words that name its cases, then one for each.
+    let rows = include_str!("../../recorded/reentrancy.txt").lines();
+    let rows = rows.filter(|row| !row.starts_with('['));
+    let cases: usize = rows.map(|row| row.split(' ').count() - 3).sum();
+    for figure in [format!("{situations} situations"), format!("{cases} cases")] {
+        assert!(README.contains(&figure), "the README does not say {figure}");
+    }
+}
+
+#[test]
+fn every_quirk_has_a_row_in_the_table_of_quirks() {
+    let mut fields = 0;
+    for line in QUIRKS.lines() {
+        let Some(name) = line
+            .trim()
+            .strip_prefix("pub ")
+            .and_then(|field| field.strip_suffix(": bool,"))
+        else {
+            continue;
+        };
+        fields += 1;
+        let row = format!("/// | [`{name}`](Quirks::{name}) |");
+        assert!(QUIRKS.contains(&row), "no row for {name}");
+        let cpython = format!("        {name}: true,");
+        assert!(QUIRKS.contains(&cpython), "CPYTHON does not set {name}");
+    }
+    assert_eq!(fields, 5);
+}
