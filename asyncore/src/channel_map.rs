@@ -2,12 +2,11 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::mem;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
 
+use crate::entries::Entries;
 use crate::error::{Error, Result};
 use crate::poller::{Descriptor, PollFlags, Poller};
 use crate::quirks::Quirks;
@@ -139,36 +138,13 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// By place in the order of insertion; the place is also the poller's key.
-    pub(crate) entries: BTreeMap<usize, Entry>,
-    places: HashMap<Descriptor, usize>,
-    next_place: usize,
-    next_generation: u64,
+    pub(crate) entries: Entries,
     /// Opened by the first pass.
     pub(crate) poller: Option<Poller>,
     /// What the poller reported; only to keep the buffer.
     pub(crate) found: Vec<(usize, PollFlags)>,
     /// Whether any entry has `rests_until` set.
     pub(crate) someone_rests: bool,
-}
-
-impl State {
-    pub(crate) fn entry_mut(&mut self, fd: Descriptor) -> Option<&mut Entry> {
-        self.entries.get_mut(self.places.get(&fd)?)
-    }
-}
-
-pub(crate) struct Entry {
-    pub(crate) fd: Descriptor,
-    pub(crate) channel: Rc<dyn Channel>,
-    /// Tells the channel from one that held the same place before.
-    pub(crate) generation: u64,
-    /// What the channel wants of the current pass.
-    pub(crate) wanted: PollFlags,
-    /// What the kernel has been told.
-    pub(crate) watch: Watch,
-    /// See [`ChannelMap::rest`].
-    pub(crate) rests_until: Option<Instant>,
 }
 
 impl ChannelMap {
@@ -206,13 +182,15 @@ impl ChannelMap {
     /// The channel of a descriptor: `map.get(fd)`.
     pub fn get(&self, fd: Descriptor) -> Option<Rc<dyn Channel>> {
         let state = self.0.state.borrow();
-        let place = state.places.get(&fd)?;
-        Some(Rc::clone(&state.entries[place].channel))
+        state
+            .entries
+            .by_fd(fd)
+            .map(|entry| Rc::clone(&entry.channel))
     }
 
     /// Whether a descriptor has a channel: `fd in map`.
     pub fn contains(&self, fd: Descriptor) -> bool {
-        self.0.state.borrow().places.contains_key(&fd)
+        self.0.state.borrow().entries.by_fd(fd).is_some()
     }
 
     /// Puts a channel in: `map[fd] = channel`. Returns the one that was there.
@@ -220,42 +198,28 @@ impl ChannelMap {
     /// Any number will do as long as no loop runs over it. A descriptor is first waited on in the next
     /// pass.
     pub fn insert(&self, fd: Descriptor, channel: Rc<dyn Channel>) -> Option<Rc<dyn Channel>> {
-        let state = &mut *self.0.state.borrow_mut();
-        state.next_generation += 1;
-        let generation = state.next_generation;
-        if let Some(entry) = state.entry_mut(fd) {
-            // Most often it is the same channel, told once more; then the events of the pass stay its.
-            if !Rc::ptr_eq(&entry.channel, &channel) {
-                entry.generation = generation;
-                entry.wanted = PollFlags::empty();
-            }
-            // The number may be that of another socket by now.
-            entry.watch = Watch::Unknown;
-            return Some(mem::replace(&mut entry.channel, channel));
+        let State {
+            entries, poller, ..
+        } = &mut *self.0.state.borrow_mut();
+        let Some(entry) = entries.by_fd_mut(fd) else {
+            entries.push(fd, channel);
+            return None;
+        };
+        // The number may be that of another socket by now.
+        entry.forget(poller.as_ref());
+        let old = mem::replace(&mut entry.channel, channel);
+        // Most often it is the same channel, told once more; then the events of the pass stay its.
+        if !Rc::ptr_eq(&old, &entry.channel) {
+            entries.renew(fd);
         }
-        let place = state.next_place;
-        state.next_place = place.wrapping_add(1);
-        state.places.insert(fd, place);
-        state.entries.insert(
-            place,
-            Entry {
-                fd,
-                channel,
-                generation,
-                wanted: PollFlags::empty(),
-                watch: Watch::Parked,
-                rests_until: None,
-            },
-        );
-        None
+        Some(old)
     }
 
     /// Takes a channel out: `del map[fd]`. Its descriptor is no longer waited on, and no event of the
     /// current pass reaches it.
     pub fn remove(&self, fd: Descriptor) -> Option<Rc<dyn Channel>> {
         let state = &mut *self.0.state.borrow_mut();
-        let place = state.places.remove(&fd)?;
-        let entry = state.entries.remove(&place)?;
+        let mut entry = state.entries.remove(fd)?;
         entry.forget(state.poller.as_ref());
         state.end_rests();
         Some(entry.channel)
@@ -263,15 +227,12 @@ impl ChannelMap {
 
     /// Takes all channels out, without closing them: `map.clear()`.
     pub fn clear(&self) {
-        let entries = {
-            let state = &mut *self.0.state.borrow_mut();
-            state.places.clear();
-            mem::take(&mut state.entries)
-        };
-        // Outside of the borrow: a channel that is dropped may use the map.
-        for entry in entries.into_values() {
+        let mut entries = self.0.state.borrow_mut().entries.take();
+        for entry in entries.iter_mut() {
             entry.forget(self.0.state.borrow().poller.as_ref());
         }
+        // Outside of the borrow: a channel that is dropped may use the map.
+        drop(entries);
     }
 
     /// How many channels there are: `len(map)`.
@@ -287,7 +248,7 @@ impl ChannelMap {
     /// The descriptors, in the order of insertion: `list(map)`.
     pub fn keys(&self) -> Vec<Descriptor> {
         let state = self.0.state.borrow();
-        state.entries.values().map(|entry| entry.fd).collect()
+        state.entries.iter().map(|entry| entry.fd).collect()
     }
 
     /// The channels, in the order of insertion: `list(map.values())`.
@@ -311,14 +272,14 @@ impl ChannelMap {
     /// ```
     pub fn values(&self) -> Vec<Rc<dyn Channel>> {
         let state = self.0.state.borrow();
-        let entries = state.entries.values();
+        let entries = state.entries.iter();
         entries.map(|entry| Rc::clone(&entry.channel)).collect()
     }
 
     /// Descriptors and channels, in the order of insertion: `list(map.items())`.
     pub fn items(&self) -> Vec<(Descriptor, Rc<dyn Channel>)> {
         let state = self.0.state.borrow();
-        let entries = state.entries.values();
+        let entries = state.entries.iter();
         entries
             .map(|entry| (entry.fd, Rc::clone(&entry.channel)))
             .collect()
@@ -364,8 +325,9 @@ thread_local! {
 pub(crate) fn descriptor_closed(fd: Descriptor) {
     let _ = MAPS.try_with(|maps| {
         for map in maps.borrow().iter().filter_map(Weak::upgrade) {
-            if let Some(entry) = map.state.borrow_mut().entry_mut(fd) {
-                entry.watch = Watch::Unknown;
+            if let Some(entry) = map.state.borrow_mut().entries.by_fd_mut(fd) {
+                // The kernel has forgotten it; what it says next is what counts.
+                entry.watch = Watch::Parked;
             }
         }
     });

@@ -109,6 +109,7 @@ mod base_class;
 mod channel_map;
 mod dispatcher;
 mod dispatcher_with_send;
+mod entries;
 mod error;
 mod event_loop;
 #[cfg(unix)]

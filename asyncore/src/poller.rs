@@ -234,7 +234,8 @@ impl Poller {
     }
 
     /// Waits until something is ready or `timeout` is over (`None`: for ever), and reports each ready
-    /// key with its flags. May come back early with nothing to report. At most `capacity` keys are ready; `descriptor` tells what a key stands for.
+    /// key with its flags. May come back early with nothing to report. At most `capacity` keys are ready;
+    /// `descriptor` tells what a key stands for.
     pub(crate) fn wait(
         &self,
         timeout: Option<Duration>,

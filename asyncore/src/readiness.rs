@@ -5,23 +5,23 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::channel_map::{Channel, ChannelMap, Entry, State};
+use crate::channel_map::{Channel, ChannelMap, State};
+use crate::entries::{Entry, Key};
 use crate::error::{Error, Result, bad_descriptor};
 use crate::poller::{Added, Descriptor, PollFlags, Poller, is_open};
 
 /// An event to deliver.
 #[derive(Clone, Copy)]
 pub(crate) struct Ready {
-    place: usize,
-    generation: u64,
+    key: Key,
+    position: usize,
     fd: Descriptor,
     pub(crate) flags: PollFlags,
 }
 
 /// A channel that is asked for its interest, and its answer.
 pub(crate) struct Asked {
-    place: usize,
-    generation: u64,
+    key: Key,
     fd: Descriptor,
     channel: Rc<dyn Channel>,
     wanted: PollFlags,
@@ -44,8 +44,6 @@ pub(crate) enum Watch {
     Polled(PollFlags),
     /// Nothing, since it would refuse: see [`Added::AlwaysReady`].
     AlwaysReady,
-    /// Not known: the channel was put into the map anew.
-    Unknown,
 }
 
 /// Whose meaning readiness has.
@@ -124,16 +122,15 @@ impl ChannelMap {
             return self.get(event.fd);
         }
         let state = self.0.state.borrow();
-        let entry = state.entries.get(&event.place)?;
-        (entry.generation == event.generation).then(|| Rc::clone(&entry.channel))
+        let entry = state.entries.get(event.key)?;
+        Some(Rc::clone(&entry.channel))
     }
 
     /// Asks every channel that is in the map now, those included that another's answer takes out.
     fn ask(&self, semantics: Semantics, asked: &mut Vec<Asked>) {
         let state = self.0.state.borrow();
-        asked.extend(state.entries.iter().map(|(&place, entry)| Asked {
-            place,
-            generation: entry.generation,
+        asked.extend(state.entries.iter().map(|entry| Asked {
+            key: entry.key,
             fd: entry.fd,
             channel: Rc::clone(&entry.channel),
             wanted: PollFlags::empty(),
@@ -163,7 +160,6 @@ impl ChannelMap {
             return Ok(());
         }
 
-        let strict = self.quirks().bad_descriptor_ends_loop;
         let state = &mut *self.0.state.borrow_mut();
         if state.poller.is_none() {
             state.poller = Some(
@@ -171,16 +167,11 @@ impl ChannelMap {
             );
         }
         let mut timeout = state.watch(semantics, asked, timeout, ready)?;
-        if strict {
-            let mut gone = asked.iter().filter(|asked| state.has_lost(asked));
-            if gone.any(|asked| !is_open(asked.fd))
-                || ready.iter().any(|ready| ready.flags == PollFlags::NVAL)
-            {
-                if semantics == Semantics::Select {
-                    return Err(Error::from(bad_descriptor()).with_context("select"));
-                }
-                timeout = Some(Duration::ZERO);
+        if self.quirks().bad_descriptor_ends_loop && state.has_bad_descriptor(asked, ready) {
+            if semantics == Semantics::Select {
+                return Err(Error::from(bad_descriptor()).with_context("select"));
             }
+            timeout = Some(Duration::ZERO);
         }
         state.collect(semantics, timeout, ready)
     }
@@ -199,37 +190,37 @@ impl State {
         let Some(poller) = &self.poller else {
             return Ok(timeout);
         };
-        let mut asked = asked.iter().peekable();
-        for (&place, entry) in &mut self.entries {
-            // Both are in order of their places. What has no counterpart has left the map since it was
-            // asked, or has come since.
-            while asked.next_if(|asked| asked.place < place).is_some() {}
-            entry.wanted = match asked.next_if(|asked| asked.place == place) {
-                Some(asked) if asked.generation == entry.generation => asked.wanted,
-                _ => PollFlags::empty(),
+        for asked in asked {
+            // Or it has left the map since it was asked.
+            let Some(entry) = self.entries.get_mut(asked.key) else {
+                continue;
             };
+            let mut wanted = asked.wanted;
             if let Some(left) = entry.rest_left() {
-                entry.wanted = PollFlags::empty();
+                wanted = PollFlags::empty();
                 timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
             }
-            if entry.watch == Watch::Polled(entry.wanted) {
+            if entry.watch == Watch::Polled(wanted) {
                 continue;
             }
-            let found = entry.rewatch(poller, place)?;
-            let flags = semantics.ready(entry.wanted, found);
+            let found = entry.rewatch(poller, wanted)?;
+            let flags = semantics.ready(wanted, found);
             if !flags.is_empty() {
-                ready.push(entry.ready(place, flags));
+                ready.push(entry.ready(flags));
                 timeout = Some(Duration::ZERO);
             }
         }
         Ok(timeout)
     }
 
-    /// Whether a channel has left the map since it was asked, wanting something.
-    fn has_lost(&self, asked: &Asked) -> bool {
-        let entry = self.entries.get(&asked.place);
-        let there = entry.is_some_and(|entry| entry.generation == asked.generation);
-        !there && !asked.wanted.is_empty()
+    /// Whether CPython would wait for a descriptor that is closed: that of a channel which has left the
+    /// map since it was asked, or one that the kernel does not know.
+    fn has_bad_descriptor(&self, asked: &[Asked], ready: &[Ready]) -> bool {
+        let mut gone = asked
+            .iter()
+            .filter(|asked| !asked.wanted.is_empty() && self.entries.get(asked.key).is_none());
+        gone.any(|asked| !is_open(asked.fd))
+            || ready.iter().any(|ready| ready.flags == PollFlags::NVAL)
     }
 
     /// Waits, and adds what is ready to `ready`.
@@ -249,7 +240,7 @@ impl State {
                 break;
             }
         }
-        ready.sort_unstable_by_key(|ready| ready.place);
+        ready.sort_unstable_by_key(|ready| ready.position);
         Ok(())
     }
 
@@ -268,21 +259,24 @@ impl State {
         poller.wait(
             timeout,
             entries.len(),
-            |place| entries.get(&place).map(|entry| entry.fd),
-            |place, flags| found.push((place, flags)),
+            |key| entries.unpack(key).map(|entry| entry.fd),
+            |key, flags| found.push((key, flags)),
         )?;
-        for (place, found) in found.drain(..) {
-            let Some(entry) = entries.get_mut(&place) else {
+        for (key, found) in found.drain(..) {
+            let entry = entries.unpack_mut(key);
+            let Some((entry, wanted)) = entry.and_then(|entry| match entry.watch {
+                Watch::Polled(wanted) => Some((entry, wanted)),
+                _ => None,
+            }) else {
                 stranger = true;
                 continue;
             };
-            let flags = semantics.ready(entry.wanted, found);
+            let flags = semantics.ready(wanted, found);
             if !flags.is_empty() {
-                ready.push(entry.ready(place, flags));
-            } else if !found.is_empty() {
+                ready.push(entry.ready(flags));
+            } else if found.contains(PollFlags::HUP) {
                 // A hang-up that select(2) does not report to a writer: not to be woken by it again.
-                poller.delete(entry.fd);
-                entry.watch = Watch::Parked;
+                entry.forget(Some(poller));
             }
         }
         self.found = found;
@@ -296,9 +290,11 @@ impl State {
     /// watched, and a duplicate keeps it alive in the kernel, out of reach.
     fn start_over(&mut self) -> Result {
         let poller = Poller::new()?;
-        for (&place, entry) in &mut self.entries {
-            if let Watch::Polled(flags) = entry.watch {
-                poller.add(entry.fd, place, flags)?;
+        for entry in self.entries.iter_mut() {
+            if let Watch::Polled(flags) = entry.watch
+                && poller.add(entry.fd, entry.key.pack(), flags)? != Added::Watched
+            {
+                entry.watch = Watch::Parked;
             }
         }
         self.poller = Some(poller);
@@ -307,33 +303,33 @@ impl State {
 }
 
 impl Entry {
-    fn ready(&self, place: usize, flags: PollFlags) -> Ready {
+    fn ready(&self, flags: PollFlags) -> Ready {
         Ready {
-            place,
-            generation: self.generation,
+            key: self.key,
+            position: self.position,
             fd: self.fd,
             flags,
         }
     }
 
-    /// Makes the kernel watch the descriptor for what is wanted now, and returns what is known of its
-    /// state without a wait.
-    fn rewatch(&mut self, poller: &Poller, place: usize) -> Result<PollFlags> {
-        if self.wanted.is_empty() {
+    /// Makes the kernel watch the descriptor for `wanted`, and returns what is known of its state without
+    /// a wait.
+    fn rewatch(&mut self, poller: &Poller, wanted: PollFlags) -> Result<PollFlags> {
+        if wanted.is_empty() {
             self.forget(Some(poller));
-            self.watch = Watch::Parked;
             return Ok(PollFlags::empty());
         }
+        let key = self.key.pack();
         let added = match self.watch {
             Watch::AlwaysReady => Ok(Added::AlwaysReady),
-            Watch::Parked => poller.add(self.fd, place, self.wanted),
-            Watch::Polled(_) | Watch::Unknown => poller.modify(self.fd, place, self.wanted),
+            Watch::Parked => poller.add(self.fd, key, wanted),
+            Watch::Polled(_) => poller.modify(self.fd, key, wanted),
         };
         let added = added.map_err(|error| {
             Error::from(error).with_context(format!("watch descriptor {}", self.fd))
         })?;
         let (watch, found) = match added {
-            Added::Watched => (Watch::Polled(self.wanted), PollFlags::empty()),
+            Added::Watched => (Watch::Polled(wanted), PollFlags::empty()),
             Added::AlwaysReady => (Watch::AlwaysReady, PollFlags::IN | PollFlags::OUT),
             Added::Invalid => (Watch::Parked, PollFlags::NVAL),
         };
@@ -342,8 +338,9 @@ impl Entry {
     }
 
     /// Makes the kernel forget the descriptor.
-    pub(crate) fn forget(&self, poller: Option<&Poller>) {
-        if let (Watch::Polled(_) | Watch::Unknown, Some(poller)) = (self.watch, poller) {
+    pub(crate) fn forget(&mut self, poller: Option<&Poller>) {
+        let watch = std::mem::replace(&mut self.watch, Watch::Parked);
+        if let (Watch::Polled(_), Some(poller)) = (watch, poller) {
             poller.delete(self.fd);
         }
     }
@@ -358,7 +355,7 @@ impl ChannelMap {
         const REST: Duration = Duration::from_secs(1);
 
         let state = &mut *self.0.state.borrow_mut();
-        if let Some(entry) = state.entry_mut(fd) {
+        if let Some(entry) = state.entries.by_fd_mut(fd) {
             entry.rests_until = Some(Instant::now() + REST);
             state.someone_rests = true;
         }
@@ -368,7 +365,7 @@ impl ChannelMap {
 impl State {
     pub(crate) fn end_rests(&mut self) {
         if std::mem::take(&mut self.someone_rests) {
-            for entry in self.entries.values_mut() {
+            for entry in self.entries.iter_mut() {
                 entry.rests_until = None;
             }
         }

@@ -191,6 +191,56 @@ fn a_handler_may_clear_the_map() -> Result {
 }
 
 #[test]
+fn what_a_handler_puts_into_a_cleared_map_waits_for_the_next_pass() -> Result {
+    let fixture = Fixture::new(3)?;
+    let (map, fds) = (fixture.map.clone(), fixture.descriptors.clone());
+    let new: Vec<_> = (7..10).map(|name| fixture.channel(name)).collect();
+    *fixture.channels[0].on_event.borrow_mut() = Some(Box::new(move || {
+        map.clear();
+        for (&fd, new) in fds.iter().zip(&new) {
+            map.insert(fd, new.clone());
+        }
+        Ok(())
+    }));
+    assert_eq!(fixture.pass()?, [0]);
+    assert_eq!(fixture.pass()?, [7, 8, 9]);
+    Ok(())
+}
+
+#[test]
+fn the_order_holds_while_many_come_and_go() -> Result {
+    let map = ChannelMap::new();
+    let told = Rc::default();
+    let mut expected = Vec::new();
+    for fd in 0..1000 {
+        let name = fd as usize;
+        let told = Rc::clone(&told);
+        map.insert(
+            fd,
+            Rc::new(Named {
+                name,
+                told,
+                on_event: RefCell::default(),
+            }),
+        );
+        expected.push(fd);
+        // Two of three leave again, from the middle.
+        if fd % 3 != 0 {
+            let gone = expected.remove(expected.len() / 2);
+            assert!(map.remove(gone).is_some());
+        }
+    }
+    assert_eq!(map.keys(), expected);
+    let names = map
+        .values()
+        .into_iter()
+        .filter_map(|channel| channel.downcast::<Named>().ok());
+    let names: Vec<Descriptor> = names.map(|channel| channel.name as Descriptor).collect();
+    assert_eq!(names, expected);
+    Ok(())
+}
+
+#[test]
 fn a_handler_may_run_a_loop_of_its_own_over_the_same_map() -> Result {
     let fixture = Fixture::new(3)?;
     let map = fixture.map.clone();

@@ -453,10 +453,10 @@ impl TestApi {
             _tear_down: TearDown,
             _folder: folder,
         };
-        if sockets == Sockets::IPv6 {
-            if let Err(error) = TcpListener::bind("[::1]:0") {
-                return api.not_run(&format!("this system has no IPv6 ({error})"));
-            }
+        if sockets == Sockets::IPv6
+            && let Err(error) = TcpListener::bind("[::1]:0")
+        {
+            return api.not_run(&format!("this system has no IPv6 ({error})"));
         }
         test(&api)
     }
