@@ -64,51 +64,55 @@ const MOST_AT_ONCE: usize = 65536;
 #[doc(alias = "asyncore.dispatcher_with_send")]
 pub struct DispatcherWithSendBase {
     dispatcher: DispatcherBase,
+    /// How much of the end of `buffer` is still to be sent; asked before every wait.
+    left: Cell<usize>,
     // Shared while it is being sent, so that a handler called meanwhile finds it whole, and can append.
-    out_buffer: RefCell<Rc<Vec<u8>>>,
-    /// How much of it is sent already.
-    sent: Cell<usize>,
+    buffer: RefCell<Rc<Vec<u8>>>,
 }
 
 impl DispatcherWithSendBase {
     /// What is still to be sent: a copy of `self.out_buffer`.
     pub fn out_buffer(&self) -> Vec<u8> {
-        self.out_buffer.borrow()[self.sent.get()..].to_vec()
+        let buffer = self.buffer.borrow();
+        buffer[buffer.len() - self.left.get()..].to_vec()
     }
 
     /// Sets `self.out_buffer`.
     pub fn set_out_buffer(&self, data: impl Into<Vec<u8>>) {
-        *self.out_buffer.borrow_mut() = Rc::new(data.into());
-        self.sent.set(0);
+        let data = data.into();
+        self.left.set(data.len());
+        *self.buffer.borrow_mut() = Rc::new(data);
     }
 
     /// How many bytes are still to be sent: `len(self.out_buffer)`.
     pub fn out_buffer_len(&self) -> usize {
-        self.out_buffer.borrow().len() - self.sent.get()
+        self.left.get()
     }
 
     /// `self.out_buffer = self.out_buffer + data`
     fn append(&self, data: &[u8]) {
-        let mut buffer = self.out_buffer.borrow_mut();
+        let mut buffer = self.buffer.borrow_mut();
         let buffer = Rc::make_mut(&mut buffer);
-        // Moved to the front only when at least as much has been sent: every byte moves once at most.
-        if self.sent.get() > buffer.len() / 2 {
-            buffer.drain(..self.sent.replace(0));
+        let sent = buffer.len() - self.left.get();
+        // Only when more has been sent than is left: then every byte moves once at most.
+        if sent > self.left.get() {
+            buffer.drain(..sent);
         }
         buffer.extend_from_slice(data);
+        self.left.set(self.left.get() + data.len());
     }
 
     /// `self.out_buffer = self.out_buffer[count:]`
     fn advance(&self, count: usize) {
-        if count < self.out_buffer_len() {
-            self.sent.set(self.sent.get() + count);
+        self.left.set(self.left.get().saturating_sub(count));
+        if self.left.get() > 0 {
             return;
         }
-        self.sent.set(0);
-        let mut buffer = self.out_buffer.borrow_mut();
+        let mut buffer = self.buffer.borrow_mut();
         match Rc::get_mut(&mut buffer) {
             Some(buffer) if buffer.capacity() <= MOST_AT_ONCE => buffer.clear(),
-            // Still being sent further out, or so large that an idle channel should not keep it.
+            // So large that an idle channel should not keep it, or still being sent by a call that this
+            // one is inside of.
             _ => *buffer = Rc::default(),
         }
     }
@@ -129,8 +133,8 @@ impl<T: DispatcherWithSend> BaseClass<T> for DispatcherWithSendBase {
     fn new(this: &Weak<T>) -> DispatcherWithSendBase {
         DispatcherWithSendBase {
             dispatcher: BaseClass::new(this),
-            out_buffer: RefCell::default(),
-            sent: Cell::new(0),
+            left: Cell::new(0),
+            buffer: RefCell::default(),
         }
     }
 
@@ -162,8 +166,8 @@ impl<T: DispatcherWithSend> DispatcherWithSendClass<T> for DispatcherWithSendBas
     }
 
     fn initiate_send(&self, this: &T) -> Result {
-        let buffer = Rc::clone(&self.out_buffer.borrow());
-        let start = self.sent.get();
+        let buffer = Rc::clone(&self.buffer.borrow());
+        let start = buffer.len() - self.left.get();
         let end = buffer.len().min(start.saturating_add(MOST_AT_ONCE));
         let sent = self.dispatcher.send(this, &buffer[start..end])?;
         drop(buffer);
