@@ -112,7 +112,7 @@ impl Dispatcher for EchoServer {
 /// Sends back whatever it is sent.
 #[derive(Parser)]
 struct Args {
-    /// The address to listen on
+    /// The IPv4 address, or name of one, to listen on
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
 

@@ -91,7 +91,7 @@ impl Dispatcher for HttpClient {
 /// Fetches a page over HTTP and prints the whole response.
 #[derive(Parser)]
 struct Args {
-    /// The server's name or address
+    /// The server's name or IPv4 address
     #[arg(value_name = "URL_HOST")]
     host: String,
 

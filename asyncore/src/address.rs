@@ -132,6 +132,12 @@ impl From<(&str, u16)> for Address {
     }
 }
 
+impl From<(&String, u16)> for Address {
+    fn from((host, port): (&String, u16)) -> Address {
+        Address::Host(host.clone(), port)
+    }
+}
+
 impl From<(String, u16)> for Address {
     fn from((host, port): (String, u16)) -> Address {
         Address::Host(host, port)

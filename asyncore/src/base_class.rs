@@ -65,8 +65,62 @@ use crate::socket::Socket;
 /// assert!(client.send(b"hello").is_err()); // It has no socket.
 /// ```
 ///
-/// A class of which there are objects, too, implements `Dispatcher` with `type Base = Self`, and is made
-/// with `init(|base| base)`.
+/// A class of which there are objects, too, is a base class, and a struct with nothing but that base for
+/// its objects.
+///
+/// A class whose methods are new, so that others may override them, adds a pair of traits, as
+/// [`DispatcherWithSend`](crate::DispatcherWithSend) and
+/// [`DispatcherWithSendClass`](crate::DispatcherWithSendClass) do: one for the methods as objects have them,
+/// one for what the classes do.
+///
+/// ```
+/// use std::rc::Weak;
+/// use asyncore::{BaseClass, Dispatcher, DispatcherBase, Result};
+///
+/// /// What class `line_channel(asyncore.dispatcher)` adds.
+/// trait LineChannel: Dispatcher<Base: LineChannelClass<Self>> {
+///     fn found_line(&self, line: &[u8]) -> Result { self.base().found_line(self, line) }
+/// }
+///
+/// trait LineChannelClass<T: LineChannel>: BaseClass<T> {
+///     fn line_channel(&self) -> &LineChannelBase;
+///     fn found_line(&self, this: &T, line: &[u8]) -> Result {
+///         self.line_channel().found_line(this, line)
+///     }
+/// }
+///
+/// struct LineChannelBase { dispatcher: DispatcherBase }
+///
+/// impl<T: LineChannel> BaseClass<T> for LineChannelBase {
+///     type Super = DispatcherBase;
+///     fn new(this: &Weak<T>) -> Self { LineChannelBase { dispatcher: BaseClass::new(this) } }
+///     fn superclass(&self) -> &DispatcherBase { &self.dispatcher }
+///
+///     fn handle_read(&self, this: &T) -> Result {
+///         this.found_line(&this.recv(1024)?) // A real one would look for the end of the line.
+///     }
+/// }
+///
+/// impl<T: LineChannel> LineChannelClass<T> for LineChannelBase {
+///     fn line_channel(&self) -> &LineChannelBase { self }
+///     fn found_line(&self, this: &T, line: &[u8]) -> Result { Ok(this.log_info("a line", "info")) }
+/// }
+///
+/// /// `class chat(line_channel)`
+/// struct Chat { base: LineChannelBase }
+///
+/// impl Dispatcher for Chat {
+///     type Base = LineChannelBase;
+///     fn base(&self) -> &LineChannelBase { &self.base }
+/// }
+///
+/// impl LineChannel for Chat {
+///     fn found_line(&self, line: &[u8]) -> Result {
+///         println!("{}", line.escape_ascii());
+///         self.base().found_line(self, line)
+///     }
+/// }
+/// ```
 pub trait BaseClass<T: Dispatcher> {
     /// The class that this one derives from.
     type Super: BaseClass<T>;

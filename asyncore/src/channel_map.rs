@@ -87,8 +87,15 @@ pub trait Channel: Any {
     fn close(&self) -> Result;
 }
 
+impl fmt::Debug for dyn Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").finish_non_exhaustive()
+    }
+}
+
 impl dyn Channel {
-    /// Whether the channel is a `T`: Python's `isinstance(channel, T)`.
+    /// Whether the channel is a `T`: Python's `type(channel) is T`. The struct of a class derived from
+    /// another is a type of its own, so that `isinstance` takes one such question for each class.
     #[doc(alias = "isinstance")]
     pub fn is<T: Any>(&self) -> bool {
         let object: &dyn Any = self;
@@ -210,6 +217,7 @@ impl ChannelMap {
         let old = mem::replace(&mut entry.channel, channel);
         // Most often it is the same channel, told once more; then the events of the pass stay its.
         if !Rc::ptr_eq(&old, &entry.channel) {
+            entry.rests_until = None;
             entries.renew(fd);
         }
         Some(old)

@@ -63,7 +63,8 @@ use crate::socket::Socket;
 /// is a socket, unless they say otherwise.
 pub trait Dispatcher: Sized + 'static {
     /// The class that this one derives from: [`DispatcherBase`],
-    /// [`DispatcherWithSendBase`](crate::DispatcherWithSendBase), or one of yours.
+    /// [`DispatcherWithSendBase`](crate::DispatcherWithSendBase) (with its own trait implemented, too), or
+    /// one of yours.
     type Base: BaseClass<Self>;
 
     /// The part of the object that its class derives from, for super calls:
@@ -138,6 +139,20 @@ pub trait Dispatcher: Sized + 'static {
     /// `self.root().connected.set(true)`.
     fn root(&self) -> &DispatcherBase {
         self.base().root()
+    }
+
+    /// A handle to the object, to be kept by others: Python's `self` where it is handed on, as in
+    /// `Handler(sock, self)`. Keep it as a `Weak` in what the object itself keeps alive.
+    ///
+    /// # Errors
+    ///
+    /// While the object is being made or dropped.
+    #[doc(alias = "self")]
+    fn this(&self) -> Result<Rc<Self>> {
+        let channel = self.root().this.upgrade();
+        channel
+            .and_then(|channel| channel.downcast().ok())
+            .ok_or_else(|| Error::msg("the channel is still being made, or being dropped"))
     }
 
     /// Whether the connection is made: `self.connected`.
@@ -698,14 +713,15 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
             let mut data = vec![0; size.min(MOST)];
             let received = this.recv_into(&mut data)?;
             data.truncate(received);
+            data.shrink_to_fit();
             return Ok(data);
         }
         // Taken, not borrowed: `recv_into` may be overridden to receive from another channel.
-        let mut scratch = SCRATCH.take();
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         scratch.resize(SCRATCH_SIZE, 0);
         let received = this.recv_into(&mut scratch[..size]);
         let data = received.map(|received| scratch[..received.min(size)].to_vec());
-        SCRATCH.set(scratch);
+        let _ = SCRATCH.try_with(|spare| spare.set(scratch));
         data
     }
 

@@ -38,6 +38,9 @@ use crate::error::Result;
 /// Its `send` appends to the buffer, calls [`initiate_send`](DispatcherWithSend::initiate_send), and
 /// returns that all was taken (Python's returns nothing). Its `handle_write` calls `initiate_send`, and
 /// it is `writable` while not connected or while something is buffered.
+#[diagnostic::on_unimplemented(
+    note = "a class derived from `dispatcher_with_send` says so: `impl DispatcherWithSend for {Self} {{}}`"
+)]
 pub trait DispatcherWithSend: Dispatcher<Base: DispatcherWithSendClass<Self>> {
     /// Sends what the system takes of the first 65536 bytes of the buffer, with
     /// [`send`](Dispatcher::send) of class `dispatcher`, whatever the object's own `send` is.

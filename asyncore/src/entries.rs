@@ -20,7 +20,7 @@ pub(crate) struct Entry {
     pub(crate) position: usize,
     /// What the kernel has been told.
     pub(crate) watch: Watch,
-    /// See [`ChannelMap::rest`](crate::ChannelMap).
+    /// See `ChannelMap::rest`.
     pub(crate) rests_until: Option<Instant>,
 }
 

@@ -242,7 +242,11 @@ pub fn exception(channel: &dyn Channel) -> Result {
 pub fn readwrite(channel: &dyn Channel, flags: PollFlags) -> Result {
     let handled = catch(|| {
         if flags.contains(PollFlags::IN) {
-            channel.handle_read_event()?;
+            match channel.handle_read_event() {
+                // Only this event is over.
+                Err(error) if error.is_spurious() => {}
+                handled => handled?,
+            }
         }
         if flags.contains(PollFlags::OUT) {
             channel.handle_write_event()?;

@@ -83,6 +83,7 @@ impl SocketLike for FileWrapper {
         // Dropping would not tell that someone else has closed it.
         if let Err(error) = rustix::io::fcntl_getfd(&fd) {
             let _ = fd.into_raw_fd();
+            descriptor_closed(number);
             return Err(error.into());
         }
         drop(fd);
@@ -137,6 +138,9 @@ impl Drop for FileWrapper {
 /// assert_eq!(*lines.text.borrow(), b"spam\n");
 /// # Ok::<(), asyncore::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    note = "a class derived from `file_dispatcher` says so: `impl FileDispatcher for {Self} {{}}`"
+)]
 pub trait FileDispatcher: Dispatcher<Base: FileDispatcherClass<Self>> {
     /// `asyncore.file_dispatcher.__init__(self, fd)`, on an object that `init` or `init_in` has made:
     /// sets `connected`, calls [`set_file`](FileDispatcher::set_file), and makes the descriptor

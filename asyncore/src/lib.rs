@@ -75,16 +75,20 @@
 //! | `self.connected`, `self.addr`, … | `self.connected()`, `self.addr()`, … |
 //! | `self.connected = True` | `self.root().connected.set(true)` |
 //! | `self.socket.setsockopt(…)`, `.sendto(…)` | `self.socket()?.socket2()?.set_…(…)?`, `self.socket()?.send_to(…)?` |
-//! | `raise asyncore.ExitNow()` | `return Err(ExitNow.into())` |
+//! | `raise asyncore.ExitNow()`, `raise ValueError("no")` | `return Err(ExitNow.into())`, `return Err(Error::msg("no"))` |
 //! | `def handle_error(self)` with `sys.exc_info()` | `fn handle_error(&self, error: Error) -> Result` |
 //! | `asyncore.loop()` | `asyncore::r#loop()?` |
+//! | `except KeyboardInterrupt:` around it | a channel that watches for the signal and returns `KeyboardInterrupt`: `examples/src/lib.rs` |
+//! | `self.log_info("hello")` | `self.log_info("hello", "info")`; shown by the program's logger, `env_logger` say |
 //! | `asyncore.loop(timeout=1, use_poll=True, map=m, count=5)` | `Loop::new().timeout(Duration::from_secs(1)).use_poll(true).map(&m).count(5).run()?` |
 //! | `asyncore.poll(0.1, m)`, `poll2`, `poll3` | `asyncore::poll(Duration::from_millis(100), Some(&m))?`, `poll2`, `poll3` |
 //! | `asyncore.read(obj)`, `write`, `_exception`, `readwrite` | `read(&*obj)?`, `write`, `exception`, `readwrite` |
 //! | `asyncore.close_all()` | `close_all(None, false)?` |
 //! | `asyncore.socket_map`, `{}` as a map | `socket_map()`, `ChannelMap::new()` |
-//! | `for c in list(m.values())`, `isinstance(c, C)` | `for c in m.values()`, `c.downcast::<C>()` |
-//! | any object in the map | `impl asyncore::Channel for …` |
+//! | `m[fd] = c`, `del m[fd]`, `fd in m` | `m.insert(fd, c)`, `m.remove(fd)`, `m.contains(fd)` |
+//! | `for c in list(m.values())`, `type(c) is C` | `for c in m.values()`, `c.downcast::<C>()` |
+//! | `Handler(sock, self)`, `a is b` | `self.this()?`, `Rc::ptr_eq(&a, &b)` |
+//! | any object in the map | `impl asyncore::Channel for …`, without importing `Channel` |
 //! | any object as a socket | `impl SocketLike for …`, `Socket::new(…)` |
 //!
 //! # Where to go on

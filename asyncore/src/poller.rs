@@ -12,7 +12,7 @@
 //! `polling` reports `readable` for IN, HUP, ERR and PRI alike. There are two ways to the exact flags:
 //! where the poller is an epoll, the wait is made on its own descriptor, which reports them and takes
 //! one system call instead of the five of `Poller::wait`; elsewhere poll(2) is asked once for all the
-//! descriptors that `Poller::wait` named. `ASYNCORE_POLLER=portable` in the environment chooses the
+//! descriptors that `Poller::wait` named, which takes two lists for each wait. `ASYNCORE_POLLER=portable` in the environment chooses the
 //! second way everywhere.
 
 // The kernel takes descriptors as numbers; `polling` takes them with promises about their lifetime.

@@ -9,7 +9,7 @@
 /// | field | a program sees, when `true` (CPython) | when `false` (the default) |
 /// |---|---|---|
 /// | [`stale_events`](Quirks::stale_events) | a channel that took over a descriptor during a pass gets the events of its predecessor | an event reaches the channel it was meant for, or none |
-/// | [`hangup_drops_input`](Quirks::hangup_drops_input) | `poll2` calls `handle_close` after one read of a peer that wrote and hung up | `handle_close` comes once the input has been read to its end |
+/// | [`hangup_drops_input`](Quirks::hangup_drops_input) | `poll2` calls `handle_close` after one read of a peer that wrote and hung up | `handle_close` comes once the input that is wanted has been read to its end |
 /// | [`bad_descriptor_ends_loop`](Quirks::bad_descriptor_ends_loop) | one closed descriptor ends a `select` loop with `EBADF` | only its own channel gets `handle_close` |
 /// | [`exhaustion_closes_listener`](Quirks::exhaustion_closes_listener) | `accept` with no descriptor left closes the listener | the listener rests and accepts later |
 /// | [`would_block_closes`](Quirks::would_block_closes) | `recv` with nothing to read reaches `handle_error`, which closes the channel | the event is over, the channel goes on |
@@ -29,8 +29,9 @@ pub struct Quirks {
     /// `poll2` treats "input waits, and the peer has hung up" as a close.
     ///
     /// `readwrite` calls `handle_read_event` once and `handle_close` right after it, so that whatever
-    /// one `recv` did not take is lost. Repaired, the hang-up is left out while input waits: `recv`
-    /// finds the end of the stream and calls `handle_close` then, as it does under `poll`.
+    /// one `recv` did not take is lost. Repaired, the hang-up is left out while input waits that the channel
+    /// wants: `recv` finds the end of the stream and calls `handle_close` then, as it does under `poll`. A
+    /// channel that is not `readable()` is closed at once either way.
     pub hangup_drops_input: bool,
 
     /// `select` refuses the whole set when one descriptor in it is closed, and the loop ends with

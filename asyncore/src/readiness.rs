@@ -23,7 +23,8 @@ pub(crate) struct Ready {
 pub(crate) struct Asked {
     key: Key,
     fd: Descriptor,
-    channel: Rc<dyn Channel>,
+    /// Until all have been asked: what another's answer has taken out does not live through the wait.
+    channel: Option<Rc<dyn Channel>>,
     wanted: PollFlags,
 }
 
@@ -132,15 +133,24 @@ impl ChannelMap {
         asked.extend(state.entries.iter().map(|entry| Asked {
             key: entry.key,
             fd: entry.fd,
-            channel: Rc::clone(&entry.channel),
+            channel: Some(Rc::clone(&entry.channel)),
             wanted: PollFlags::empty(),
         }));
         drop(state);
-        for asked in asked {
-            let readable = asked.channel.readable();
+        for asked in &mut *asked {
+            let Some(channel) = &asked.channel else {
+                continue;
+            };
+            let readable = channel.readable();
             // Accepting sockets should not be writable.
-            let writable = asked.channel.writable() && !asked.channel.accepting();
+            let writable = channel.writable() && !channel.accepting();
             asked.wanted = semantics.wanted(readable, writable);
+        }
+        // CPython's loop variable keeps the last one until the pass is over.
+        if let Some((_last, others)) = asked.split_last_mut() {
+            for asked in others {
+                asked.channel = None;
+            }
         }
     }
 
@@ -191,8 +201,12 @@ impl State {
             return Ok(timeout);
         };
         for asked in asked {
-            // Or it has left the map since it was asked.
             let Some(entry) = self.entries.get_mut(asked.key) else {
+                // It has left the map since it was asked. Who has its descriptor now wants to be asked,
+                // too, before a long wait.
+                if self.entries.by_fd(asked.fd).is_some() {
+                    timeout = Some(Duration::ZERO);
+                }
                 continue;
             };
             let mut wanted = asked.wanted;
@@ -289,7 +303,10 @@ impl State {
     /// Leaves behind a poller that reports what the map does not know. The descriptor was closed while
     /// watched, and a duplicate keeps it alive in the kernel, out of reach.
     fn start_over(&mut self) -> Result {
-        let poller = Poller::new()?;
+        // Without descriptors for another one, the old must do.
+        let Ok(poller) = Poller::new() else {
+            return Ok(());
+        };
         for entry in self.entries.iter_mut() {
             if let Watch::Polled(flags) = entry.watch
                 && poller.add(entry.fd, entry.key.pack(), flags)? != Added::Watched

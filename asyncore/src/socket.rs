@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::windows::io::AsRawSocket;
 use std::rc::Rc;
 
-use socket2::{Domain, Type};
+use socket2::{Domain, SockAddr, Type};
 
 use crate::address::Address;
 use crate::channel_map::descriptor_closed;
@@ -177,7 +177,8 @@ impl Socket {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Receives a datagram and its sender's address into `buffer`: Python's `recvfrom_into`.
+    /// Receives a datagram and its sender's address into `buffer`: Python's `recvfrom_into`. A sender whose
+    /// address is neither IP nor Unix appears as a Unix socket without a name.
     ///
     /// # Errors
     ///
@@ -200,7 +201,7 @@ impl Socket {
     #[doc(alias = "sendto")]
     pub fn send_to(&self, data: &[u8], addr: impl Into<Address>) -> io::Result<usize> {
         let socket = self.socket2()?;
-        socket.send_to(data, &addr.into().resolve(domain(&socket)?)?)
+        socket.send_to(data, &resolve(&addr.into(), &socket)?)
     }
 
     /// Receives out-of-band data: Python's `recv(n, MSG_OOB)`. The way to send some is
@@ -338,7 +339,7 @@ impl SocketLike for SystemSocket {
     }
 
     fn bind(&self, addr: &Address) -> io::Result<()> {
-        self.with(|socket| socket.bind(&addr.resolve(domain(socket)?)?))
+        self.with(|socket| socket.bind(&resolve(addr, socket)?))
     }
 
     fn listen(&self, backlog: i32) -> io::Result<()> {
@@ -346,7 +347,7 @@ impl SocketLike for SystemSocket {
     }
 
     fn connect(&self, addr: &Address) -> io::Result<()> {
-        self.with(|socket| socket.connect(&addr.resolve(domain(socket)?)?))
+        self.with(|socket| socket.connect(&resolve(addr, socket)?))
     }
 
     fn accept(&self) -> io::Result<(Socket, Address)> {
@@ -355,9 +356,14 @@ impl SocketLike for SystemSocket {
     }
 }
 
-/// The family a name resolves to on this socket.
-fn domain(socket: &socket2::Socket) -> io::Result<Domain> {
-    Ok(socket.local_addr()?.domain())
+/// The address as the system takes it. A name resolves to the family of the socket.
+fn resolve(addr: &Address, socket: &socket2::Socket) -> io::Result<SockAddr> {
+    let family = match addr {
+        Address::Host(..) => socket.local_addr()?.domain(),
+        // It has its own.
+        _ => Domain::IPV4,
+    };
+    addr.resolve(family)
 }
 
 #[cfg(unix)]

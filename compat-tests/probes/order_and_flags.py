@@ -271,6 +271,23 @@ def pipe_whose_reader_has_gone(semantics):
 
 
 @situation
+def full_pipe_whose_reader_has_gone(semantics):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    os.close(reader)
+    settle(writer, select.POLLERR)
+    a = FileDispatcher("a", writer, wants_read=False, wants_write=True)
+    a.react["handle_write"] = lambda a: a.send(b"spam") or True
+    os.close(writer)
+    passes(semantics, 2, [a])
+
+
+@situation
 def empty_pipe(semantics):
     reader, writer = os.pipe()
     a = FileDispatcher("a", reader)

@@ -243,18 +243,22 @@ def trace(kind, callback, method, target, semantics):
     setting = Setting(CLASSES[kind], semantics)
     a, script = getattr(setting, callbacks[callback])()
     b = setting.connected("b")
-    t = {"itself": a, "another": b}[target]
-    on_first_call(a, callback, lambda: methods[method](t, setting))
+    name = {"itself": a, "another": b}[target].name
+    on_first_call(a, callback, lambda: methods[method](CHANNELS[name], setting))
+    # From here on only CHANNELS, the map and whoever calls keep them alive.
+    del a, b
     for step in script or []:
         try:
             step()
         except Exception as error:
             tell("  the script fails: " + name_of(error))
+    script = step = None
     run = within(semantics)
     for number in 1, 2, 3:
-        for name, channel in sorted(CHANNELS.items()):
+        for channel in CHANNELS.values():
             if channel.connecting and not channel.accepting and channel.socket.fileno() >= 0:
                 settle(channel.socket, select.POLLOUT)
+        channel = None
         tell(" pass %d" % number)
         try:
             run(0.0)

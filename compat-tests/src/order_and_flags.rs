@@ -59,6 +59,10 @@ const SITUATIONS: &[(&str, Situation)] = &[
     ),
     ("pipe_whose_writer_has_gone", pipe_whose_writer_has_gone),
     ("pipe_whose_reader_has_gone", pipe_whose_reader_has_gone),
+    (
+        "full_pipe_whose_reader_has_gone",
+        full_pipe_whose_reader_has_gone,
+    ),
     ("empty_pipe", empty_pipe),
     ("regular_file", regular_file),
     ("regular_file_to_write", regular_file_to_write),
@@ -412,6 +416,19 @@ fn pipe_whose_writer_has_gone(semantics: Semantics) -> Result {
 
 fn pipe_whose_reader_has_gone(semantics: Semantics) -> Result {
     let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    settle(&writer, PollFlags::ERR);
+    let a = file_channel("a", &writer)?;
+    a.wants(false, true);
+    a.react("handle_write", |a| a.send(b"spam").map(|_| true));
+    passes(semantics, 2, &[&*a]);
+    Ok(())
+}
+
+fn full_pipe_whose_reader_has_gone(semantics: Semantics) -> Result {
+    let (reader, mut writer) = std::io::pipe()?;
+    rustix::io::ioctl_fionbio(&writer, true).map_err(std::io::Error::from)?;
+    while writer.write(&[b'x'; 4096]).is_ok() {}
     drop(reader);
     settle(&writer, PollFlags::ERR);
     let a = file_channel("a", &writer)?;

@@ -55,11 +55,11 @@ mod linux {
     #[derive(Parser)]
     struct Args {
         /// Turns that each server has in each configuration
-        #[arg(long, default_value_t = 11)]
+        #[arg(long, default_value_t = 25)]
         rounds: usize,
 
         /// How long one turn is measured
-        #[arg(long, default_value_t = 0.6)]
+        #[arg(long, default_value_t = 0.25)]
         seconds: f64,
 
         /// What to measure, CONNECTIONSxBYTES, separated by commas
@@ -225,7 +225,7 @@ mod linux {
         configuration: Configuration,
         args: &Args,
     ) -> Result<Measured> {
-        const WARM_UP: Duration = Duration::from_millis(200);
+        const WARM_UP: Duration = Duration::from_millis(50);
 
         let server = Server::start(command)?;
         if let Some(processor) = &processor {
@@ -436,7 +436,7 @@ mod linux {
 
             let mut events = Events::with_capacity(self.clients.len().max(64));
             for client in &mut self.clients {
-                client.play(&mut self.buffer)?;
+                client.send()?;
             }
             while !stop.load(Ordering::Relaxed) {
                 self.poll.poll(&mut events, Some(STALLED))?;
@@ -444,8 +444,9 @@ mod linux {
                     return Err(io::Error::other("the server echoes nothing any more"));
                 }
                 for event in &events {
-                    let done = self.clients[event.token().0].play(&mut self.buffer)?;
-                    messages.fetch_add(done, Ordering::Relaxed);
+                    if self.clients[event.token().0].play(&mut self.buffer)? {
+                        messages.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }
             Ok(())
@@ -453,34 +454,38 @@ mod linux {
     }
 
     impl Client {
-        /// Sends and receives what it can, and tells how many messages have come back whole.
-        fn play(&mut self, buffer: &mut [u8]) -> io::Result<u64> {
-            let mut done = 0;
-            loop {
-                while self.sent < self.message.len() {
-                    match self.stream.write(&self.message[self.sent..]) {
-                        Ok(sent) => self.sent += sent,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        Err(error) => return Err(error),
-                    }
-                }
-                let missing = self.message.len() - self.received;
-                let received = match self.stream.read(&mut buffer[..missing]) {
+        /// Receives what has come, and sends the next message when the echo of the last is complete, of
+        /// which it tells. It does not try to receive when nothing can have come: the clients are to be
+        /// quicker than the servers.
+        fn play(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+            self.send()?;
+            while self.received < self.message.len() {
+                let missing = &self.message[self.received..];
+                let received = match self.stream.read(&mut buffer[..missing.len()]) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(received) => received,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(done),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                     Err(error) => return Err(error),
                 };
-                let expected = &self.message[self.received..][..received];
-                if buffer[..received] != *expected {
+                if buffer[..received] != missing[..received] {
                     return Err(io::Error::other("the echo differs from what was sent"));
                 }
                 self.received += received;
-                if self.received == self.message.len() {
-                    (self.sent, self.received) = (0, 0);
-                    done += 1;
+            }
+            (self.sent, self.received) = (0, 0);
+            self.send()?;
+            Ok(true)
+        }
+
+        fn send(&mut self) -> io::Result<()> {
+            while self.sent < self.message.len() {
+                match self.stream.write(&self.message[self.sent..]) {
+                    Ok(sent) => self.sent += sent,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
                 }
             }
+            Ok(())
         }
     }
 

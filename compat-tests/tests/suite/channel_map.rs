@@ -154,8 +154,10 @@ fn a_channel_is_found_again_as_what_it_is() -> Result {
         .get(fixture.descriptors[0])
         .expect("it is there");
     assert!(channel.is::<Named>() && !channel.is::<Quiet>());
-    let channel = channel.downcast::<Quiet>().err().expect("it is no Quiet");
-    let named = channel.downcast::<Named>().ok().expect("it is a Named");
+    let Err(channel) = channel.downcast::<Quiet>() else {
+        panic!("it is no Quiet");
+    };
+    let named = channel.downcast::<Named>().expect("it is a Named");
     assert!(Rc::ptr_eq(&named, &fixture.channels[0]));
     Ok(())
 }
@@ -175,6 +177,20 @@ fn a_handler_may_take_out_and_put_in_channels_during_a_pass() -> Result {
     // What was taken out is not called, and what came waits for the next pass.
     assert_eq!(fixture.pass()?, [0, 1, 3]);
     assert_eq!(fixture.pass()?, [1, 3, 9]);
+    Ok(())
+}
+
+#[test]
+fn a_channel_that_replaces_another_gets_none_of_its_events() -> Result {
+    let fixture = Fixture::new(2)?;
+    let (map, fds) = (fixture.map.clone(), fixture.descriptors.clone());
+    let new = fixture.channel(9);
+    *fixture.channels[0].on_event.borrow_mut() = Some(Box::new(move || {
+        map.insert(fds[1], new.clone());
+        Ok(())
+    }));
+    assert_eq!(fixture.pass()?, [0]);
+    assert_eq!(fixture.pass()?, [0, 9]);
     Ok(())
 }
 

@@ -57,14 +57,20 @@ fn what_is_sent_arrives_whole_and_in_order_however_slow_the_peer() -> Result {
     let map = ChannelMap::new();
     let (sender, mut far) = sender(&map)?;
     let data: Vec<u8> = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
-    for piece in data.chunks(100_000) {
-        assert_eq!(sender.send(piece)?, piece.len());
-    }
+    let (first, rest) = data.split_at(1_000_000);
+    assert_eq!(sender.send(first)?, first.len());
     assert!(sender.base.out_buffer_len() > 0 && sender.writable());
     let reader = std::thread::spawn(move || {
         let mut all = Vec::new();
         far.read_to_end(&mut all).map(|_| all)
     });
+    // More comes when more has been sent than is left, and in between.
+    for piece in rest.chunks(100_000) {
+        while sender.base.out_buffer_len() > 300_000 {
+            poll(Duration::from_secs(10), Some(&map))?;
+        }
+        sender.send(piece)?;
+    }
     while sender.base.out_buffer_len() > 0 {
         poll(Duration::from_secs(10), Some(&map))?;
     }

@@ -291,6 +291,129 @@ fn a_socket_closed_without_del_channel_is_noticed() -> Result {
     Ok(())
 }
 
+/// A channel that makes itself a new socket when it is asked, which most often has the same number.
+#[test]
+fn a_channel_that_reconnects_when_asked_is_waited_on_at_once() -> Result {
+    struct Reconnecting {
+        base: DispatcherBase,
+        again: Cell<Option<UnixStream>>,
+        received: RefCell<Vec<u8>>,
+    }
+    impl Dispatcher for Reconnecting {
+        type Base = DispatcherBase;
+        fn base(&self) -> &DispatcherBase {
+            &self.base
+        }
+        fn readable(&self) -> bool {
+            if let Some(again) = self.again.take() {
+                // Under the number that it had: those of other tests come and go.
+                let map = self.map().expect("the test has it");
+                let fd = self.fileno().expect("it has a socket");
+                let this = map.remove(fd).expect("it is there");
+                self.root().replace_socket(Some(again.into()));
+                map.insert(fd, this);
+            }
+            true
+        }
+        fn writable(&self) -> bool {
+            false
+        }
+        fn handle_read(&self) -> Result {
+            let data = self.recv(16)?;
+            self.received.borrow_mut().extend(data);
+            Ok(())
+        }
+    }
+    let map = ChannelMap::new();
+    let (near, mut far) = UnixStream::pair()?;
+    let (again, _far) = UnixStream::pair()?;
+    far.write_all(b"x")?;
+    let channel = Reconnecting::init_in(&map, |base| Reconnecting {
+        base,
+        again: Cell::new(Some(again)),
+        received: RefCell::default(),
+    });
+    channel.init_socket(near)?;
+    // Waits for ever, where it is not asked once more.
+    poll(None, Some(&map))?;
+    assert!(channel.again.take().is_none());
+    Ok(())
+}
+
+#[test]
+fn a_channel_removed_when_another_is_asked_is_released_before_the_wait() -> Result {
+    struct Removing {
+        base: DispatcherBase,
+        other: Cell<Option<asyncore::Descriptor>>,
+    }
+    impl Dispatcher for Removing {
+        type Base = DispatcherBase;
+        fn base(&self) -> &DispatcherBase {
+            &self.base
+        }
+        fn readable(&self) -> bool {
+            if let (Some(other), Ok(map)) = (self.other.take(), self.map()) {
+                map.remove(other);
+            }
+            true
+        }
+        fn writable(&self) -> bool {
+            false
+        }
+        fn handle_read(&self) -> Result {
+            self.recv(16).map(drop)
+        }
+    }
+    let map = ChannelMap::new();
+    let (near, far) = UnixStream::pair()?;
+    // The far end is a channel, too: when it goes, the near end hears of it.
+    let other = fallible(&map);
+    other.init_socket(far)?;
+    let removing = Removing::init_in(&map, |base| Removing {
+        base,
+        other: Cell::new(other.fileno()),
+    });
+    removing.init_socket(near)?;
+    drop(other);
+    poll(None, Some(&map))?;
+    assert!(map.is_empty(), "the end of the stream has not come");
+    Ok(())
+}
+
+#[test]
+fn poll2_writes_though_a_read_finds_nothing_more() -> Result {
+    struct Greedy {
+        base: DispatcherBase,
+        writes: Cell<usize>,
+    }
+    impl Dispatcher for Greedy {
+        type Base = DispatcherBase;
+        fn base(&self) -> &DispatcherBase {
+            &self.base
+        }
+        fn handle_read(&self) -> Result {
+            loop {
+                self.recv(16)?;
+            }
+        }
+        fn handle_write(&self) -> Result {
+            self.writes.set(self.writes.get() + 1);
+            Ok(())
+        }
+    }
+    let map = ChannelMap::new();
+    let (near, mut far) = UnixStream::pair()?;
+    far.write_all(b"x")?;
+    let greedy = Greedy::init_in(&map, |base| Greedy {
+        base,
+        writes: Cell::default(),
+    });
+    greedy.init_socket(near)?;
+    poll2(Duration::ZERO, Some(&map))?;
+    assert_eq!(greedy.writes.get(), 1);
+    Ok(())
+}
+
 #[test]
 fn a_channel_still_being_made_cannot_be_put_into_a_map() {
     let map = ChannelMap::new();

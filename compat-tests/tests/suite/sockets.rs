@@ -268,6 +268,68 @@ fn what_a_socket_like_object_lacks_is_an_error_that_names_it() -> Result {
     Ok(())
 }
 
+/// A socket all of whose operations fail.
+struct Failing(rustix::io::Errno);
+
+impl SocketLike for Failing {
+    fn fileno(&self) -> Option<Descriptor> {
+        Some(Descriptor::MAX)
+    }
+
+    fn send(&self, _data: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn recv(&self, _buffer: &mut [u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        Err(self.0.into())
+    }
+
+    fn accept(&self) -> io::Result<(Socket, Address)> {
+        Err(self.0.into())
+    }
+}
+
+#[test]
+fn lost_connections_are_told_from_other_errors_as_in_python() -> Result {
+    use rustix::io::Errno;
+
+    let map = ChannelMap::new();
+    for (errno, is_lost, is_no_accept, is_closed) in [
+        (Errno::CONNRESET, true, false, false),
+        (Errno::NOTCONN, true, false, true),
+        (Errno::SHUTDOWN, true, false, false),
+        (Errno::CONNABORTED, true, true, false),
+        (Errno::PIPE, true, false, false),
+        (Errno::BADF, true, false, true),
+        (Errno::AGAIN, false, true, false),
+        (Errno::INVAL, false, false, false),
+        (Errno::TIMEDOUT, false, false, false),
+    ] {
+        let channel = Receiver::in_map(&map);
+        let fails = || channel.set_socket(Socket::new(Failing(errno)), None);
+        fails()?;
+        assert_eq!(channel.accept().is_ok(), is_no_accept, "accept: {errno}");
+        assert_eq!(channel.close().is_ok(), is_closed, "close: {errno}");
+        // handle_close closes, so a lost connection leaves the map.
+        for receives in [false, true] {
+            fails()?;
+            let result = match receives {
+                false => channel.send(b"spam"),
+                true => channel.recv(4).map(|data| data.len()),
+            };
+            assert_eq!(map.is_empty(), is_lost, "{errno}");
+            let sends_later = errno == Errno::AGAIN && !receives;
+            assert_eq!(matches!(result, Ok(0)), is_closed || sends_later, "{errno}");
+            map.clear();
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_channels_socket_can_be_wrapped_where_it_is() -> Result {
     use std::io::Write;
