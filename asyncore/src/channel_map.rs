@@ -10,7 +10,7 @@ use crate::entries::Entries;
 use crate::error::{Error, Result};
 use crate::poller::{Descriptor, PollFlags, Poller};
 use crate::quirks::Quirks;
-use crate::readiness::{Spare, Watch};
+use crate::readiness::{Ready, Roster, Watch};
 
 /// What the loop calls on an object in the map.
 ///
@@ -140,12 +140,16 @@ pub(crate) type WeakMap = Weak<Shared>;
 pub(crate) struct Shared {
     quirks: Cell<Quirks>,
     pub(crate) state: RefCell<State>,
-    pub(crate) spare: Spare,
+    /// Only to keep the buffer: a pass inside another one's handler finds it taken.
+    pub(crate) spare_ready: Cell<Vec<Ready>>,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) entries: Entries,
+    /// Counts the changes that end the life of the roster.
+    pub(crate) version: u64,
+    pub(crate) roster: Roster,
     /// Opened by the first pass.
     pub(crate) poller: Option<Poller>,
     /// What the poller reported; only to keep the buffer.
@@ -165,7 +169,7 @@ impl ChannelMap {
         let map = ChannelMap(Rc::new(Shared {
             quirks: Cell::new(quirks),
             state: RefCell::default(),
-            spare: Spare::default(),
+            spare_ready: Cell::default(),
         }));
         let _ = MAPS.try_with(|maps| {
             let maps = &mut *maps.borrow_mut();
@@ -205,9 +209,11 @@ impl ChannelMap {
     /// Any number will do as long as no loop runs over it. A descriptor is first waited on in the next
     /// pass.
     pub fn insert(&self, fd: Descriptor, channel: Rc<dyn Channel>) -> Option<Rc<dyn Channel>> {
+        let state = &mut *self.0.state.borrow_mut();
+        state.changed();
         let State {
             entries, poller, ..
-        } = &mut *self.0.state.borrow_mut();
+        } = state;
         let Some(entry) = entries.by_fd_mut(fd) else {
             entries.push(fd, channel);
             return None;
@@ -229,16 +235,20 @@ impl ChannelMap {
         let state = &mut *self.0.state.borrow_mut();
         let mut entry = state.entries.remove(fd)?;
         entry.forget(state.poller.as_ref());
+        state.changed();
         state.end_rests();
         Some(entry.channel)
     }
 
     /// Takes all channels out, without closing them: `map.clear()`.
     pub fn clear(&self) {
-        let mut entries = self.0.state.borrow_mut().entries.take();
+        let mut state = self.0.state.borrow_mut();
+        let mut entries = state.entries.take();
         for entry in entries.iter_mut() {
-            entry.forget(self.0.state.borrow().poller.as_ref());
+            entry.forget(state.poller.as_ref());
         }
+        state.changed();
+        drop(state);
         // Outside of the borrow: a channel that is dropped may use the map.
         drop(entries);
     }
@@ -333,9 +343,11 @@ thread_local! {
 pub(crate) fn descriptor_closed(fd: Descriptor) {
     let _ = MAPS.try_with(|maps| {
         for map in maps.borrow().iter().filter_map(Weak::upgrade) {
-            if let Some(entry) = map.state.borrow_mut().entries.by_fd_mut(fd) {
+            let state = &mut *map.state.borrow_mut();
+            if let Some(entry) = state.entries.by_fd_mut(fd) {
                 // The kernel has forgotten it; what it says next is what counts.
                 entry.watch = Watch::Parked;
+                state.changed();
             }
         }
     });

@@ -1,7 +1,6 @@
 //! The first half of a pass: what the channels want, told to the kernel where it has changed, and what
 //! the kernel answers, put into the map's order.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -19,21 +18,31 @@ pub(crate) struct Ready {
     pub(crate) flags: PollFlags,
 }
 
-/// A channel that is asked for its interest, and its answer.
-pub(crate) struct Asked {
+/// A channel that is asked for its interest, and its last answer.
+struct Asked {
     key: Key,
     fd: Descriptor,
-    /// Until all have been asked: what another's answer has taken out does not live through the wait.
-    channel: Option<Rc<dyn Channel>>,
     wanted: PollFlags,
+    /// Whether this answer is not the one before.
+    news: bool,
+    /// `None` once it has left the map: what another's answer takes out does not live through the wait.
+    channel: Option<Rc<dyn Channel>>,
 }
 
-/// Buffers that a pass takes and gives back, so that it allocates nothing; a pass inside another one's
-/// handler finds them taken and has its own.
+/// The channels that were in the map when a pass began, all of which it asks, whatever their answers do
+/// to the map.
+///
+/// It serves one pass after another until something changes ([`State::changed`]): a pass then costs the
+/// questions and no more, and only an answer that is not the last one's concerns the kernel.
 #[derive(Default)]
-pub(crate) struct Spare {
-    asked: Cell<Vec<Asked>>,
-    ready: Cell<Vec<Ready>>,
+pub(crate) struct Roster {
+    asked: Vec<Asked>,
+    /// That of the map when this was made.
+    version: u64,
+    /// Whether any answer is not the one before.
+    news: bool,
+    /// Whether the kernel has been told what all channels wanted in the pass before.
+    told: bool,
 }
 
 /// What the kernel has been told of a descriptor.
@@ -103,18 +112,21 @@ impl ChannelMap {
         semantics: Semantics,
         timeout: Option<Duration>,
     ) -> Result<Vec<Ready>> {
-        let mut asked = self.0.spare.asked.take();
-        let mut ready = self.0.spare.ready.take();
-        self.ask(semantics, &mut asked);
-        let waited = self.wait_for(semantics, &asked, timeout, &mut ready);
-        asked.clear();
-        self.0.spare.asked.set(asked);
+        // Taken out: a pass that a channel makes before it answers has its own.
+        let mut roster = self.0.state.borrow_mut().take_roster();
+        roster.ask(semantics);
+        if roster.version != self.0.state.borrow().version {
+            roster.release();
+        }
+        let mut ready = self.0.spare_ready.take();
+        let waited = self.wait_for(semantics, &mut roster, timeout, &mut ready);
+        self.0.state.borrow_mut().keep_roster(&mut roster);
         waited.map(|()| ready)
     }
 
     pub(crate) fn recycle(&self, mut ready: Vec<Ready>) {
         ready.clear();
-        self.0.spare.ready.set(ready);
+        self.0.spare_ready.set(ready);
     }
 
     /// The channel an event is for, if it is still there.
@@ -127,43 +139,16 @@ impl ChannelMap {
         Some(Rc::clone(&entry.channel))
     }
 
-    /// Asks every channel that is in the map now, those included that another's answer takes out.
-    fn ask(&self, semantics: Semantics, asked: &mut Vec<Asked>) {
-        let state = self.0.state.borrow();
-        asked.extend(state.entries.iter().map(|entry| Asked {
-            key: entry.key,
-            fd: entry.fd,
-            channel: Some(Rc::clone(&entry.channel)),
-            wanted: PollFlags::empty(),
-        }));
-        drop(state);
-        for asked in &mut *asked {
-            let Some(channel) = &asked.channel else {
-                continue;
-            };
-            let readable = channel.readable();
-            // Accepting sockets should not be writable.
-            let writable = channel.writable() && !channel.accepting();
-            asked.wanted = semantics.wanted(readable, writable);
-        }
-        // CPython's loop variable keeps the last one until the pass is over.
-        if let Some((_last, others)) = asked.split_last_mut() {
-            for asked in others {
-                asked.channel = None;
-            }
-        }
-    }
-
     fn wait_for(
         &self,
         semantics: Semantics,
-        asked: &[Asked],
+        roster: &mut Roster,
         timeout: Option<Duration>,
         ready: &mut Vec<Ready>,
     ) -> Result {
-        let nothing = asked.iter().all(|asked| asked.wanted.is_empty());
-        if nothing && semantics == Semantics::Select {
+        if roster.wants_nothing() && semantics == Semantics::Select {
             // As asyncore since select(2) on Windows refuses empty sets.
+            roster.told = false;
             std::thread::sleep(timeout.ok_or_else(|| {
                 Error::msg("no channel is readable or writable, and there is no timeout")
             })?);
@@ -176,8 +161,11 @@ impl ChannelMap {
                 Poller::new().map_err(|error| Error::from(error).with_context("open a poller"))?,
             );
         }
-        let mut timeout = state.watch(semantics, asked, timeout, ready)?;
-        if self.quirks().bad_descriptor_ends_loop && state.has_bad_descriptor(asked, ready) {
+        let mut timeout = timeout;
+        if roster.news || !roster.told || roster.version != state.version {
+            timeout = state.watch(semantics, roster, timeout, ready)?;
+        }
+        if self.quirks().bad_descriptor_ends_loop && state.has_bad_descriptor(roster, ready) {
             if semantics == Semantics::Select {
                 return Err(Error::from(bad_descriptor()).with_context("select"));
             }
@@ -187,20 +175,94 @@ impl ChannelMap {
     }
 }
 
+impl Roster {
+    fn ask(&mut self, semantics: Semantics) {
+        self.news = false;
+        for asked in &mut self.asked {
+            let Some(channel) = &asked.channel else {
+                continue;
+            };
+            let readable = channel.readable();
+            // Accepting sockets should not be writable.
+            let writable = channel.writable() && !channel.accepting();
+            let wanted = semantics.wanted(readable, writable);
+            asked.news = asked.wanted != wanted;
+            asked.wanted = wanted;
+            self.news |= asked.news;
+        }
+    }
+
+    fn wants_nothing(&self) -> bool {
+        self.asked.iter().all(|asked| asked.wanted.is_empty())
+    }
+
+    /// Lets go of the channels, but for the one that CPython's loop variable keeps.
+    fn release(&mut self) {
+        if let Some((_last, others)) = self.asked.split_last_mut() {
+            for asked in others {
+                asked.channel = None;
+            }
+        }
+    }
+}
+
 impl State {
+    /// The roster of the last pass, if nothing has changed since, or else a new one.
+    fn take_roster(&mut self) -> Roster {
+        if self.roster.version != self.version {
+            self.renew_roster();
+        }
+        std::mem::take(&mut self.roster)
+    }
+
+    #[cold]
+    fn renew_roster(&mut self) {
+        // If a pass around this one has a roster, what it knows of the kernel will no longer be true.
+        self.changed();
+        self.roster.version = self.version;
+        self.roster.told = false;
+        let asked = self.entries.iter().map(|entry| Asked {
+            key: entry.key,
+            fd: entry.fd,
+            wanted: PollFlags::empty(),
+            news: false,
+            channel: Some(Rc::clone(&entry.channel)),
+        });
+        self.roster.asked.extend(asked);
+    }
+
+    fn keep_roster(&mut self, roster: &mut Roster) {
+        if roster.version == self.version {
+            self.roster = std::mem::take(roster);
+        }
+    }
+
+    /// Ends the life of the roster: channels have come or gone, or the kernel no longer watches one as
+    /// it was told.
+    pub(crate) fn changed(&mut self) {
+        self.version += 1;
+        // Whatever has left the map is still held by who took it out: nothing is dropped here.
+        self.roster.asked.clear();
+    }
+
     /// Tells the kernel what the channels want, where that has changed. What is ready without asking
     /// the kernel goes to `ready`. Returns how long to wait.
+    #[inline(never)] // Most passes do without.
     fn watch(
         &mut self,
         semantics: Semantics,
-        asked: &[Asked],
+        roster: &mut Roster,
         mut timeout: Option<Duration>,
         ready: &mut Vec<Ready>,
     ) -> Result<Option<Duration>> {
         let Some(poller) = &self.poller else {
             return Ok(timeout);
         };
-        for asked in asked {
+        let only_news = roster.told && roster.version == self.version;
+        roster.told = false;
+        let mut all_watched = true;
+        let concerned = |asked: &&Asked| asked.news || !only_news;
+        for asked in roster.asked.iter().filter(concerned) {
             let Some(entry) = self.entries.get_mut(asked.key) else {
                 // It has left the map since it was asked. Who has its descriptor now wants to be asked,
                 // too, before a long wait.
@@ -213,6 +275,7 @@ impl State {
             if let Some(left) = entry.rest_left() {
                 wanted = PollFlags::empty();
                 timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+                all_watched = false;
             }
             if entry.watch == Watch::Polled(wanted) {
                 continue;
@@ -222,15 +285,18 @@ impl State {
             if !flags.is_empty() {
                 ready.push(entry.ready(flags));
                 timeout = Some(Duration::ZERO);
+                all_watched = false;
             }
         }
+        roster.told = all_watched;
         Ok(timeout)
     }
 
     /// Whether CPython would wait for a descriptor that is closed: that of a channel which has left the
     /// map since it was asked, or one that the kernel does not know.
-    fn has_bad_descriptor(&self, asked: &[Asked], ready: &[Ready]) -> bool {
-        let mut gone = asked
+    fn has_bad_descriptor(&self, roster: &Roster, ready: &[Ready]) -> bool {
+        let mut gone = roster
+            .asked
             .iter()
             .filter(|asked| !asked.wanted.is_empty() && self.entries.get(asked.key).is_none());
         gone.any(|asked| !is_open(asked.fd))
@@ -248,9 +314,11 @@ impl State {
         let mut left = timeout;
         loop {
             self.wait(semantics, left, ready)?;
+            if !ready.is_empty() || timeout == Some(Duration::ZERO) {
+                break;
+            }
             left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if !ready.is_empty() || timeout == Some(Duration::ZERO) || left == Some(Duration::ZERO)
-            {
+            if left == Some(Duration::ZERO) {
                 break;
             }
         }
@@ -269,7 +337,7 @@ impl State {
         };
         let entries = &mut self.entries;
         let mut found = std::mem::take(&mut self.found);
-        let mut stranger = false;
+        let (mut stranger, mut changed) = (false, false);
         poller.wait(
             timeout,
             entries.len(),
@@ -291,9 +359,13 @@ impl State {
             } else if found.contains(PollFlags::HUP) {
                 // A hang-up that select(2) does not report to a writer: not to be woken by it again.
                 entry.forget(Some(poller));
+                changed = true;
             }
         }
         self.found = found;
+        if changed {
+            self.changed();
+        }
         if stranger {
             self.start_over()?;
         }
@@ -302,6 +374,7 @@ impl State {
 
     /// Leaves behind a poller that reports what the map does not know. The descriptor was closed while
     /// watched, and a duplicate keeps it alive in the kernel, out of reach.
+    #[cold]
     fn start_over(&mut self) -> Result {
         // Without descriptors for another one, the old must do.
         let Ok(poller) = Poller::new() else {
@@ -315,6 +388,7 @@ impl State {
             }
         }
         self.poller = Some(poller);
+        self.changed();
         Ok(())
     }
 }
@@ -375,6 +449,7 @@ impl ChannelMap {
         if let Some(entry) = state.entries.by_fd_mut(fd) {
             entry.rests_until = Some(Instant::now() + REST);
             state.someone_rests = true;
+            state.changed();
         }
     }
 }

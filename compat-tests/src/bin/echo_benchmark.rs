@@ -5,9 +5,11 @@
 //! cargo run --release -p compat-tests --bin echo_benchmark
 //! ```
 //!
-//! Clients, in this process, send a message, wait for its echo, and send the next. The two servers take
-//! turns, each time in a fresh process, whose CPU time (user and system) is read from `/proc` before and
-//! after: elapsed time would measure the machine's other work and the clients, too. Linux only.
+//! Clients, in this process, send a message, wait for its echo, and send the next. Both servers run all
+//! the time and take short turns at the load: what else the machine does falls on both alike. The CPU time
+//! (user and system) of a turn is read from `/proc`; elapsed time would measure the machine's other work
+//! and the clients, too. What is told of a configuration is the median over the pairs of turns, and the
+//! interval in which it lies with 95 % confidence. Linux only.
 
 use std::process::ExitCode;
 
@@ -38,10 +40,7 @@ mod linux {
     use std::path::PathBuf;
     use std::process::{Child, Command, Stdio};
     use std::str::FromStr;
-    use std::sync::Barrier;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use clap::{Parser, Subcommand};
     use mio::net::{TcpListener, TcpStream};
@@ -54,13 +53,17 @@ mod linux {
     /// Compares the example `echo_server` with one written by hand on mio, in messages per CPU-second.
     #[derive(Parser)]
     struct Args {
-        /// Turns that each server has in each configuration
-        #[arg(long, default_value_t = 25)]
-        rounds: usize,
+        /// How often both servers are started anew
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        starts: u32,
 
-        /// How long one turn is measured
-        #[arg(long, default_value_t = 0.25)]
-        seconds: f64,
+        /// Turns that each server has after each start
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        turns: u32,
+
+        /// How long a turn is, in milliseconds
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+        milliseconds: u64,
 
         /// What to measure, CONNECTIONSxBYTES, separated by commas
         #[arg(
@@ -69,10 +72,6 @@ mod linux {
             default_value = "1x64,100x64,1000x64,100x16384"
         )]
         configurations: Vec<Configuration>,
-
-        /// Threads of clients
-        #[arg(long, default_value_t = 1)]
-        client_threads: usize,
 
         /// Arguments for `echo_server`, separated by spaces
         #[arg(long, default_value = "", allow_hyphen_values = true)]
@@ -160,116 +159,95 @@ mod linux {
         }
         let processor = set_processor_aside()?;
 
-        println!("messages per CPU-second of the server, and how busy it was");
+        println!("messages per CPU-second of the server");
+        println!("                                asyncore        mio    ratio   95 % confidence");
         for &configuration in &args.configurations {
-            println!("\n{configuration}");
-            println!("  round       asyncore             mio      ratio");
-            let mut rounds: Vec<[f64; 2]> = Vec::new();
-            for round in 1..=args.rounds {
-                let [asyncore, mio] = [
-                    measure(asyncore()?, processor, configuration, args)?,
-                    measure(mio()?, processor, configuration, args)?,
-                ];
-                let ratio = asyncore.efficiency() / mio.efficiency();
-                println!("  {round:>5}  {asyncore}  {mio}  {ratio:>9.3}");
-                rounds.push([asyncore.efficiency(), mio.efficiency()]);
+            let mut pairs: Vec<[f64; 2]> = Vec::new();
+            for _ in 0..args.starts {
+                let mut asyncore = Load::new(asyncore()?, processor, configuration)?;
+                let mut mio = Load::new(mio()?, processor, configuration)?;
+                let turn = Duration::from_millis(args.milliseconds);
+                asyncore.turn(turn)?;
+                mio.turn(turn)?;
+                for number in 0..args.turns {
+                    // First the one, then the other: no order is better.
+                    pairs.push(if number % 2 == 0 {
+                        let first = asyncore.turn(turn)?;
+                        [first, mio.turn(turn)?]
+                    } else {
+                        let first = mio.turn(turn)?;
+                        [asyncore.turn(turn)?, first]
+                    });
+                }
             }
-            summarize(&rounds);
+            let [asyncore, mio, ratio] = [
+                Median::of(pairs.iter().map(|pair| pair[0])),
+                Median::of(pairs.iter().map(|pair| pair[1])),
+                Median::of(pairs.iter().map(|pair| pair[0] / pair[1])),
+            ];
+            println!(
+                "{:<30} {:>9.0}  {:>9.0}  {:>7.3}    {:.3} to {:.3}",
+                configuration.to_string(),
+                asyncore.value,
+                mio.value,
+                ratio.value,
+                ratio.low,
+                ratio.high,
+            );
         }
         Ok(())
     }
 
-    /// Prints the medians, and between which values each lies.
-    fn summarize(rounds: &[[f64; 2]]) {
-        let of = |value: fn(&[f64; 2]) -> f64| {
-            let mut values: Vec<f64> = rounds.iter().map(value).collect();
+    /// A median, and the interval in which that of all such values lies with 95 % confidence.
+    struct Median {
+        value: f64,
+        low: f64,
+        high: f64,
+    }
+
+    impl Median {
+        fn of(values: impl Iterator<Item = f64>) -> Median {
+            let mut values: Vec<f64> = values.collect();
             values.sort_by(f64::total_cmp);
-            let median = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
-            let spread = match &values[..] {
-                [least, .., most] => (most - least) / median * 100.0,
-                _ => f64::NAN,
-            };
-            (median, spread)
-        };
-        let (asyncore, asyncore_spread) = of(|round| round[0]);
-        let (mio, mio_spread) = of(|round| round[1]);
-        let (ratio, ratio_spread) = of(|round| round[0] / round[1]);
-        println!("  median {asyncore:>9.0} {mio:>15.0} {ratio:>16.3}");
-        println!("  spread {asyncore_spread:>8.1}% {mio_spread:>14.1}% {ratio_spread:>15.1}%");
-    }
-
-    // ---- one turn of one server
-
-    struct Measured {
-        messages: u64,
-        cpu: Duration,
-        elapsed: Duration,
-    }
-
-    impl Measured {
-        fn efficiency(&self) -> f64 {
-            self.messages as f64 / self.cpu.as_secs_f64()
-        }
-    }
-
-    impl fmt::Display for Measured {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let busy = self.cpu.as_secs_f64() / self.elapsed.as_secs_f64() * 100.0;
-            write!(f, "{:>8.0} ({busy:>3.0}%)", self.efficiency())
-        }
-    }
-
-    fn measure(
-        command: Command,
-        processor: Option<CpuSet>,
-        configuration: Configuration,
-        args: &Args,
-    ) -> Result<Measured> {
-        const WARM_UP: Duration = Duration::from_millis(50);
-
-        let server = Server::start(command)?;
-        if let Some(processor) = &processor {
-            sched_setaffinity(Some(Pid::from_child(&server.process)), processor)?;
-        }
-        let threads = args.client_threads.clamp(1, configuration.connections);
-        let (messages, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-        let connected = Barrier::new(threads + 1);
-        thread::scope(|scope| {
-            let clients: Vec<_> = (0..threads)
-                .map(|thread| {
-                    let connections = (thread..configuration.connections).step_by(threads);
-                    let (server, connected, messages, stop) =
-                        (server.addr, &connected, &messages, &stop);
-                    scope.spawn(move || -> io::Result<()> {
-                        let clients = Clients::connect(server, connections, configuration.bytes);
-                        connected.wait();
-                        clients?.run(messages, stop)
-                    })
-                })
-                .collect();
-            connected.wait();
-            thread::sleep(WARM_UP);
-            let measured = Measured::during(&server, &messages, || {
-                thread::sleep(Duration::from_secs_f64(args.seconds));
-            });
-            stop.store(true, Ordering::Relaxed);
-            for client in clients {
-                client.join().expect("a client thread does not panic")?;
+            // How many of n values lie below the median is binomial: n/2 give or take 1.96 of its
+            // standard deviations, which are sqrt(n)/2.
+            let middle = values.len() as f64 / 2.0;
+            let margin = 1.96 * middle.sqrt() / std::f64::consts::SQRT_2;
+            let at = |rank: f64| values[(rank.max(0.0) as usize).min(values.len() - 1)];
+            Median {
+                value: at(middle),
+                low: at((middle - margin).floor()),
+                high: at((middle + margin).ceil()),
             }
-            measured
-        })
+        }
     }
 
-    impl Measured {
-        fn during(server: &Server, messages: &AtomicU64, wait: impl FnOnce()) -> Result<Measured> {
-            let start = std::time::Instant::now();
-            let (cpu, carried) = (server.cpu_time()?, messages.load(Ordering::Relaxed));
-            wait();
-            Ok(Measured {
-                cpu: server.cpu_time()? - cpu,
-                messages: messages.load(Ordering::Relaxed) - carried,
-                elapsed: start.elapsed(),
-            })
+    /// A server, and the clients that keep it busy in its turns.
+    struct Load {
+        server: Server,
+        clients: Clients,
+    }
+
+    impl Load {
+        fn new(
+            command: Command,
+            processor: Option<CpuSet>,
+            configuration: Configuration,
+        ) -> Result<Load> {
+            let server = Server::start(command)?;
+            if let Some(processor) = &processor {
+                sched_setaffinity(Some(Pid::from_child(&server.process)), processor)?;
+            }
+            let clients = Clients::connect(server.addr, configuration)?;
+            Ok(Load { server, clients })
+        }
+
+        /// Messages per CPU-second in a turn of this length.
+        fn turn(&mut self, length: Duration) -> Result<f64> {
+            let cpu = self.server.cpu_time()?;
+            let messages = self.clients.play(length)?;
+            let cpu = self.server.cpu_time()? - cpu;
+            Ok(messages as f64 / cpu.as_secs_f64())
         }
     }
 
@@ -400,14 +378,10 @@ mod linux {
 
     impl Clients {
         /// Connects them one after another, and hears an echo on each: none is left in the backlog.
-        fn connect(
-            server: SocketAddr,
-            numbers: impl Iterator<Item = usize>,
-            bytes: usize,
-        ) -> io::Result<Clients> {
+        fn connect(server: SocketAddr, configuration: Configuration) -> io::Result<Clients> {
             let poll = Poll::new()?;
             let mut clients = Vec::new();
-            for number in numbers {
+            for number in 0..configuration.connections {
                 let mut stream = std::net::TcpStream::connect(server)?;
                 stream.set_nodelay(true)?;
                 stream.write_all(b"!")?;
@@ -416,10 +390,11 @@ mod linux {
                 let mut stream = TcpStream::from_std(stream);
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 poll.registry()
-                    .register(&mut stream, Token(clients.len()), interest)?;
+                    .register(&mut stream, Token(number), interest)?;
+                let bytes = 0..configuration.bytes;
                 clients.push(Client {
                     stream,
-                    message: (0..bytes).map(|at| (at * 31 + number * 7) as u8).collect(),
+                    message: bytes.map(|at| (at * 31 + number * 7) as u8).collect(),
                     sent: 0,
                     received: 0,
                 });
@@ -427,37 +402,57 @@ mod linux {
             Ok(Clients {
                 poll,
                 clients,
-                buffer: vec![0; bytes],
+                buffer: vec![0; configuration.bytes],
             })
         }
 
-        fn run(mut self, messages: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
+        /// Sends messages for so long, and tells how many echoes came. When it returns all have come: the
+        /// server is at rest.
+        fn play(&mut self, length: Duration) -> io::Result<u64> {
             const STALLED: Duration = Duration::from_secs(5);
 
+            let end = Instant::now() + length;
             let mut events = Events::with_capacity(self.clients.len().max(64));
+            let mut echoes = 0;
+            let mut awaited = self.clients.len();
             for client in &mut self.clients {
-                client.send()?;
+                client.start()?;
             }
-            while !stop.load(Ordering::Relaxed) {
+            while awaited > 0 {
                 self.poll.poll(&mut events, Some(STALLED))?;
                 if events.is_empty() {
                     return Err(io::Error::other("the server echoes nothing any more"));
                 }
                 for event in &events {
-                    if self.clients[event.token().0].play(&mut self.buffer)? {
-                        messages.fetch_add(1, Ordering::Relaxed);
+                    let client = &mut self.clients[event.token().0];
+                    if !client.has_echo(&mut self.buffer)? {
+                        continue;
+                    }
+                    echoes += 1;
+                    if Instant::now() < end {
+                        client.start()?;
+                    } else {
+                        awaited -= 1;
                     }
                 }
             }
-            Ok(())
+            Ok(echoes)
         }
     }
 
     impl Client {
-        /// Receives what has come, and sends the next message when the echo of the last is complete, of
-        /// which it tells. It does not try to receive when nothing can have come: the clients are to be
-        /// quicker than the servers.
-        fn play(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        /// Begins to send the message anew.
+        fn start(&mut self) -> io::Result<()> {
+            (self.sent, self.received) = (0, 0);
+            self.send()
+        }
+
+        /// Receives what has come. `true` when the echo becomes complete. It does not try to receive when
+        /// nothing can have come: the clients are to be quicker than the servers.
+        fn has_echo(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+            if self.received == self.message.len() {
+                return Ok(false); // It may be told that it can write.
+            }
             self.send()?;
             while self.received < self.message.len() {
                 let missing = &self.message[self.received..];
@@ -472,8 +467,6 @@ mod linux {
                 }
                 self.received += received;
             }
-            (self.sent, self.received) = (0, 0);
-            self.send()?;
             Ok(true)
         }
 

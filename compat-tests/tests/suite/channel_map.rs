@@ -324,6 +324,110 @@ fn a_cleared_channel_is_released() -> Result {
 }
 
 #[test]
+fn a_removed_channel_is_released_at_once() -> Result {
+    let map = ChannelMap::new();
+    let (dropped, weak, _far) = quiet(&map)?;
+    poll(Duration::ZERO, Some(&map))?;
+    let fd = weak.upgrade().and_then(|quiet| quiet.fileno());
+    drop(fd.and_then(|fd| map.remove(fd)));
+    assert!(dropped.get());
+    Ok(())
+}
+
+/// Answers what it is told to, and counts its events.
+struct Answering {
+    answer: Box<dyn Fn() -> bool>,
+    events: Cell<usize>,
+}
+
+impl asyncore::Channel for Answering {
+    fn readable(&self) -> bool {
+        (self.answer)()
+    }
+    fn writable(&self) -> bool {
+        false
+    }
+    fn handle_read_event(&self) -> Result {
+        self.events.set(self.events.get() + 1);
+        Ok(())
+    }
+    fn handle_write_event(&self) -> Result {
+        Ok(())
+    }
+    fn handle_expt_event(&self) -> Result {
+        Ok(())
+    }
+    fn handle_close(&self) -> Result {
+        Ok(())
+    }
+    fn close(&self) -> Result {
+        Ok(())
+    }
+}
+
+fn answering(
+    map: &ChannelMap,
+    answer: impl Fn() -> bool + 'static,
+) -> Result<(Rc<Answering>, [UnixStream; 2])> {
+    let (near, mut far) = UnixStream::pair()?;
+    far.write_all(b"x")?;
+    let channel = Rc::new(Answering {
+        answer: Box::new(answer),
+        events: Cell::new(0),
+    });
+    map.insert(near.as_raw_fd(), channel.clone());
+    Ok((channel, [near, far]))
+}
+
+#[test]
+fn every_pass_waits_for_what_is_answered_in_it() -> Result {
+    let map = ChannelMap::new();
+    let wants = Rc::new(Cell::new(true));
+    let answer = Rc::clone(&wants);
+    let (channel, _sockets) = answering(&map, move || answer.get())?;
+    let (always, _others) = answering(&map, || true)?;
+    for (pass, (answer, events)) in [(true, 1), (true, 2), (false, 2), (false, 2), (true, 3)]
+        .into_iter()
+        .enumerate()
+    {
+        wants.set(answer);
+        poll(Duration::ZERO, Some(&map))?;
+        assert_eq!(
+            (channel.events.get(), always.events.get()),
+            (events, pass + 1)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pass_inside_an_answer_does_not_change_what_the_outer_one_waits_for() -> Result {
+    let map = ChannelMap::new();
+    let (wants, runs_a_pass) = (Rc::new(Cell::new(true)), Rc::new(Cell::new(false)));
+    let answer = Rc::clone(&wants);
+    let (channel, _sockets) = answering(&map, move || answer.get())?;
+    let (inner_map, inner, inner_wants) = (map.clone(), runs_a_pass.clone(), wants.clone());
+    let (_running, _others) = answering(&map, move || {
+        if inner.take() {
+            inner_wants.set(false);
+            poll(Duration::ZERO, Some(&inner_map)).expect("a pass over two sockets");
+            inner_wants.set(true);
+        }
+        true
+    })?;
+    poll(Duration::ZERO, Some(&map))?;
+    assert_eq!(channel.events.get(), 1);
+    runs_a_pass.set(true);
+    poll(Duration::ZERO, Some(&map))?;
+    assert_eq!(
+        channel.events.get(),
+        2,
+        "it wanted to read when the outer pass asked it"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_channel_whose_map_has_gone_says_so() -> Result {
     let map = ChannelMap::new();
     let (_, weak, _far) = quiet(&map)?;
