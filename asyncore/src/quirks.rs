@@ -1,4 +1,4 @@
-//! The defects of CPython's `asyncore`, and which of them a map reproduces.
+//! The defects of CPython's `asyncore` and `asynchat`, and which of them a map reproduces.
 
 /// Which defects of CPython a [`ChannelMap`](crate::ChannelMap) reproduces. One value per map.
 ///
@@ -13,6 +13,7 @@
 /// | [`bad_descriptor_ends_loop`](Quirks::bad_descriptor_ends_loop) | one closed descriptor ends a `select` loop with `EBADF` | only its own channel gets `handle_close` |
 /// | [`exhaustion_closes_listener`](Quirks::exhaustion_closes_listener) | `accept` with no descriptor left closes the listener | the listener rests and accepts later |
 /// | [`would_block_closes`](Quirks::would_block_closes) | `recv` with nothing to read reaches `handle_error`, which closes the channel | the event is over, the channel goes on |
+/// | [`falsy_producer_ends`](Quirks::falsy_producer_ends) | a chat channel drops a producer that is false to Python after one piece, and whatever is queued after it if it made none | every producer is asked until it has no more |
 ///
 /// What differs from CPython whatever the setting, and what is odd but kept, stands in
 /// [the table of differences](crate::differences).
@@ -55,6 +56,14 @@ pub struct Quirks {
     /// than was announced. Repaired, the error still leaves `recv`, so that the handler stops there,
     /// but the loop takes it as the end of the event.
     pub would_block_closes: bool,
+
+    /// A producer whose truth value is false, as that of an object with a `__len__` that returns 0, is
+    /// taken out of the queue before it is asked for more.
+    ///
+    /// What it makes then is sent, but it is not asked again; and where it makes nothing, the entry after
+    /// it is taken out in its place, or there is an `IndexError` if there is none. Only the crate
+    /// `asynchat` has producers.
+    pub falsy_producer_ends: bool,
 }
 
 impl Quirks {
@@ -65,5 +74,6 @@ impl Quirks {
         bad_descriptor_ends_loop: true,
         exhaustion_closes_listener: true,
         would_block_closes: true,
+        falsy_producer_ends: true,
     };
 }

@@ -2,6 +2,7 @@
 //! portable path.
 
 mod channel_map;
+mod cpython_test_asynchat;
 mod cpython_test_asyncore;
 mod dispatcher_with_send;
 mod documents;

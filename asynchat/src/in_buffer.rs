@@ -1,0 +1,145 @@
+//! What has been received and not been collected yet: `ac_in_buffer`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::terminator::Needle;
+
+/// The bytes from `start` on of a vector. What is collected is not cut off but passed by, so that no byte is
+/// moved for it; Python makes a new buffer for each line.
+#[derive(Default)]
+pub(crate) struct InBuffer {
+    // Shared with a `View` while callbacks run: they find the buffer whole, and may replace it.
+    bytes: RefCell<Rc<Vec<u8>>>,
+    start: Cell<usize>,
+    /// How many bytes at the beginning are known to be that of `needle`.
+    matched: Cell<usize>,
+    needle: RefCell<Option<Needle>>,
+}
+
+/// The buffer as it was, for reading while callbacks may change it.
+pub(crate) struct View {
+    bytes: Rc<Vec<u8>>,
+    start: usize,
+}
+
+impl View {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+impl InBuffer {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.borrow().len() - self.start.get()
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        self.bytes.borrow()[self.start.get()..].to_vec()
+    }
+
+    pub(crate) fn set(&self, bytes: Vec<u8>) {
+        self.start.set(0);
+        self.matched.set(0);
+        self.bytes.replace(Rc::new(bytes));
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View {
+            bytes: Rc::clone(&self.bytes.borrow()),
+            start: self.start.get(),
+        }
+    }
+
+    /// Whether the buffer is still what it was.
+    pub(crate) fn is(&self, view: &View) -> bool {
+        // As long as the view shares the vector, nobody changes it in place.
+        Rc::ptr_eq(&self.bytes.borrow(), &view.bytes) && self.start.get() == view.start
+    }
+
+    /// Makes `view` what the buffer is now.
+    pub(crate) fn refresh(&self, view: &mut View) {
+        let bytes = self.bytes.borrow();
+        if !Rc::ptr_eq(&bytes, &view.bytes) {
+            view.bytes = Rc::clone(&bytes);
+        }
+        view.start = self.start.get();
+    }
+
+    /// Adds what was received: `self.ac_in_buffer = self.ac_in_buffer + data`. In total no byte is moved more
+    /// than a few times, however the stream is cut.
+    pub(crate) fn append(&self, data: Vec<u8>) {
+        let (len, start) = (self.len(), self.start.get());
+        let mut bytes = self.bytes.borrow_mut();
+        match Rc::get_mut(&mut bytes) {
+            Some(bytes) if len == 0 => *bytes = data,
+            Some(bytes) if len >= data.len() => {
+                if start <= len {
+                    bytes.extend(data);
+                    return;
+                }
+                bytes.drain(..start);
+                bytes.extend(data);
+            }
+            _ => {
+                let mut whole = Vec::with_capacity(len + data.len());
+                whole.extend_from_slice(&bytes[start..]);
+                whole.extend(data);
+                *bytes = Rc::new(whole);
+            }
+        }
+        self.start.set(0);
+    }
+
+    /// Gives the memory back that is not needed for what is left.
+    pub(crate) fn release(&self) {
+        let (len, start) = (self.len(), self.start.get());
+        let mut bytes = self.bytes.borrow_mut();
+        if let Some(bytes) = Rc::get_mut(&mut bytes)
+            && bytes.capacity() > 2 * len
+        {
+            *bytes = bytes[start..].to_vec();
+            self.start.set(0);
+        }
+    }
+
+    /// `self.ac_in_buffer = self.ac_in_buffer[count:]`, where a negative count is one from the end.
+    pub(crate) fn skip(&self, count: i64) {
+        let skipped = slice_index(self.len(), count);
+        self.start.set(self.start.get() + skipped);
+        self.matched.set(0);
+    }
+
+    /// `self.ac_in_buffer = b''`
+    pub(crate) fn clear(&self) {
+        self.skip(i64::MAX);
+    }
+
+    /// `self.ac_in_buffer = self.ac_in_buffer[-count:]`
+    pub(crate) fn keep_last(&self, count: usize) {
+        self.skip(self.len().saturating_sub(count) as i64);
+    }
+
+    /// How many bytes at the beginning are known to be that of `needle`.
+    pub(crate) fn matched(&self, needle: &Needle) -> usize {
+        let known = self.matched.get();
+        let same = || matches!(&*self.needle.borrow(), Some(known) if known.ptr_eq(needle));
+        if known > 0 && same() { known } else { 0 }
+    }
+
+    /// Remembers that the first `matched` bytes are the beginning of `needle`.
+    pub(crate) fn set_matched(&self, needle: &Needle, matched: usize) {
+        self.matched.set(matched);
+        *self.needle.borrow_mut() = Some(needle.clone());
+    }
+}
+
+/// The index that Python's slices make of a number.
+pub(crate) fn slice_index(len: usize, index: i64) -> usize {
+    let distance = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
+    if index < 0 {
+        len.saturating_sub(distance)
+    } else {
+        len.min(distance)
+    }
+}
