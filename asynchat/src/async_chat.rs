@@ -420,12 +420,15 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
         let mut view = self.ac_in_buffer.view();
         // One read may bring many terminators.
         while !view.bytes().is_empty() {
-            let goes_on = match this.get_terminator() {
+            let len = view.bytes().len();
+            let terminator = this.get_terminator();
+            self.ac_in_buffer.refresh(&mut view);
+            let goes_on = match terminator {
                 Terminator::Bytes(needle) if !needle.is_empty() => {
-                    self.collect_until(this, &needle, &view)?
+                    self.collect_until(this, &needle, len, &view)?
                 }
                 Terminator::Count(count) if count != 0 => {
-                    self.collect_count(this, count, view.bytes())?;
+                    self.collect_count(this, count, len, view.bytes())?;
                     true
                 }
                 _ => {
@@ -434,10 +437,10 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
                     true
                 }
             };
+            self.ac_in_buffer.refresh(&mut view);
             if !goes_on {
                 break;
             }
-            self.ac_in_buffer.refresh(&mut view);
         }
         drop(view);
         self.ac_in_buffer.release();
@@ -461,12 +464,18 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
     }
 }
 
-// Where what was collected is cut off the buffer, it is cut off what the buffer is by then, as in Python:
-// the callback may have changed it.
+// A callback may change the buffer. As in Python, what was collected is cut off what the buffer is by then;
+// `len` is what its length was before `get_terminator`, which can be overridden, too.
 impl AsyncChatBase {
     /// Collects the bytes before a terminator. `false` when more input is needed to tell what the last
     /// of it is.
-    fn collect_until<T: AsyncChat>(&self, this: &T, needle: &Needle, view: &View) -> Result<bool> {
+    fn collect_until<T: AsyncChat>(
+        &self,
+        this: &T,
+        needle: &Needle,
+        len: usize,
+        view: &View,
+    ) -> Result<bool> {
         let buffer = view.bytes();
         match needle.search(buffer, self.ac_in_buffer.matched(needle)) {
             Found::Whole(index) => {
@@ -485,12 +494,13 @@ impl AsyncChatBase {
             }
             Found::Prefix(matched) => {
                 let mut untouched = true;
-                if matched < buffer.len() {
+                if matched != len {
                     this.collect_incoming_data(&buffer[..buffer.len() - matched])?;
                     untouched = self.ac_in_buffer.is(view);
                     self.ac_in_buffer.keep_last(matched);
                 }
-                if untouched {
+                // Only if nothing else is there can the next search go on from it.
+                if untouched && self.ac_in_buffer.len() == matched {
                     self.ac_in_buffer.set_matched(needle, matched);
                 }
                 Ok(false)
@@ -499,14 +509,19 @@ impl AsyncChatBase {
     }
 
     /// Collects what there is of `count` bytes.
-    fn collect_count<T: AsyncChat>(&self, this: &T, count: i64, buffer: &[u8]) -> Result {
-        let received = buffer.len();
-        if i64::try_from(received).is_ok_and(|received| received < count) {
+    fn collect_count<T: AsyncChat>(
+        &self,
+        this: &T,
+        count: i64,
+        len: usize,
+        buffer: &[u8],
+    ) -> Result {
+        if i64::try_from(len).is_ok_and(|len| len < count) {
             this.collect_incoming_data(buffer)?;
             self.ac_in_buffer.clear();
-            return self.count_down(received);
+            return self.count_down(len);
         }
-        this.collect_incoming_data(&buffer[..slice_index(received, count)])?;
+        this.collect_incoming_data(&buffer[..slice_index(buffer.len(), count)])?;
         self.ac_in_buffer.skip(count);
         *self.terminator.borrow_mut() = Terminator::Count(0);
         this.found_terminator()

@@ -12,6 +12,8 @@ pub(crate) struct InBuffer {
     // Shared with a `View` while callbacks run: they find the buffer whole, and may replace it.
     bytes: RefCell<Rc<Vec<u8>>>,
     start: Cell<usize>,
+    /// Counts the changes of `bytes`: cheaper to compare, once for each line, than what it counts.
+    version: Cell<usize>,
     /// How many bytes at the beginning are known to be that of `needle`.
     matched: Cell<usize>,
     needle: RefCell<Option<Needle>>,
@@ -21,6 +23,7 @@ pub(crate) struct InBuffer {
 pub(crate) struct View {
     bytes: Rc<Vec<u8>>,
     start: usize,
+    version: usize,
 }
 
 impl View {
@@ -41,6 +44,7 @@ impl InBuffer {
     pub(crate) fn set(&self, bytes: Vec<u8>) {
         self.start.set(0);
         self.matched.set(0);
+        self.changed();
         self.bytes.replace(Rc::new(bytes));
     }
 
@@ -48,27 +52,28 @@ impl InBuffer {
         View {
             bytes: Rc::clone(&self.bytes.borrow()),
             start: self.start.get(),
+            version: self.version.get(),
         }
     }
 
     /// Whether the buffer is still what it was.
     pub(crate) fn is(&self, view: &View) -> bool {
-        // As long as the view shares the vector, nobody changes it in place.
-        Rc::ptr_eq(&self.bytes.borrow(), &view.bytes) && self.start.get() == view.start
+        self.version.get() == view.version && self.start.get() == view.start
     }
 
     /// Makes `view` what the buffer is now.
     pub(crate) fn refresh(&self, view: &mut View) {
-        let bytes = self.bytes.borrow();
-        if !Rc::ptr_eq(&bytes, &view.bytes) {
-            view.bytes = Rc::clone(&bytes);
+        if view.version == self.version.get() {
+            view.start = self.start.get();
+        } else {
+            *view = self.view();
         }
-        view.start = self.start.get();
     }
 
     /// Adds what was received: `self.ac_in_buffer = self.ac_in_buffer + data`. In total no byte is moved more
     /// than a few times, however the stream is cut.
     pub(crate) fn append(&self, data: Vec<u8>) {
+        self.changed();
         let (len, start) = (self.len(), self.start.get());
         let mut bytes = self.bytes.borrow_mut();
         match Rc::get_mut(&mut bytes) {
@@ -91,6 +96,10 @@ impl InBuffer {
         self.start.set(0);
     }
 
+    fn changed(&self) {
+        self.version.set(self.version.get().wrapping_add(1));
+    }
+
     /// Gives the memory back that is not needed for what is left.
     pub(crate) fn release(&self) {
         let (len, start) = (self.len(), self.start.get());
@@ -100,6 +109,7 @@ impl InBuffer {
         {
             *bytes = bytes[start..].to_vec();
             self.start.set(0);
+            self.changed();
         }
     }
 

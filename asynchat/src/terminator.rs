@@ -152,7 +152,7 @@ impl Needle {
         const MOST: usize = 8;
         const LONGEST: usize = 64;
 
-        let same = |needle: &&Needle| **needle == *bytes && needle.0.is_text == is_text;
+        let same = |needle: &&Needle| *needle.0.bytes == *bytes && needle.0.is_text == is_text;
         if let Some(needle) = recent.iter().find(same) {
             return needle.clone();
         }

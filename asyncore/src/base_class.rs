@@ -83,9 +83,11 @@ use crate::socket::Socket;
 /// }
 ///
 /// trait LineChannelClass<T: LineChannel>: BaseClass<T> {
-///     fn line_channel(&self) -> &LineChannelBase;
+///     /// The class that this one derives from: methods are looked up one class at a time.
+///     type LineChannelSuper: LineChannelClass<T>;
+///     fn line_channel_super(&self) -> &Self::LineChannelSuper;
 ///     fn found_line(&self, this: &T, line: &[u8]) -> Result {
-///         self.line_channel().found_line(this, line)
+///         self.line_channel_super().found_line(this, line)
 ///     }
 /// }
 ///
@@ -102,7 +104,8 @@ use crate::socket::Socket;
 /// }
 ///
 /// impl<T: LineChannel> LineChannelClass<T> for LineChannelBase {
-///     fn line_channel(&self) -> &LineChannelBase { self }
+///     type LineChannelSuper = LineChannelBase; // Itself: it is the class that has them all.
+///     fn line_channel_super(&self) -> &LineChannelBase { self }
 ///     fn found_line(&self, this: &T, line: &[u8]) -> Result { Ok(this.log_info("a line", "info")) }
 /// }
 ///

@@ -51,12 +51,21 @@ pub trait DispatcherWithSend: Dispatcher<Base: DispatcherWithSendClass<Self>> {
 
 /// A class in the hierarchy below `dispatcher_with_send`; see [`BaseClass`].
 pub trait DispatcherWithSendClass<T: DispatcherWithSend>: BaseClass<T> {
+    /// The class that this one derives from; [`DispatcherWithSendBase`] is its own.
+    type DispatcherWithSendSuper: DispatcherWithSendClass<T>;
+
+    /// The part of the object that the class derives from: the same as
+    /// [`superclass`](BaseClass::superclass).
+    fn dispatcher_with_send_super(&self) -> &Self::DispatcherWithSendSuper;
+
     /// The attributes of class `dispatcher_with_send`.
-    fn dispatcher_with_send(&self) -> &DispatcherWithSendBase;
+    fn dispatcher_with_send(&self) -> &DispatcherWithSendBase {
+        self.dispatcher_with_send_super().dispatcher_with_send()
+    }
 
     /// The class's [`DispatcherWithSend::initiate_send`].
     fn initiate_send(&self, this: &T) -> Result {
-        self.dispatcher_with_send().initiate_send(this)
+        self.dispatcher_with_send_super().initiate_send(this)
     }
 }
 
@@ -164,6 +173,12 @@ impl<T: DispatcherWithSend> BaseClass<T> for DispatcherWithSendBase {
 }
 
 impl<T: DispatcherWithSend> DispatcherWithSendClass<T> for DispatcherWithSendBase {
+    type DispatcherWithSendSuper = DispatcherWithSendBase;
+
+    fn dispatcher_with_send_super(&self) -> &DispatcherWithSendBase {
+        self
+    }
+
     fn dispatcher_with_send(&self) -> &DispatcherWithSendBase {
         self
     }

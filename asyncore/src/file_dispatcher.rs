@@ -172,8 +172,12 @@ pub trait FileDispatcher: Dispatcher<Base: FileDispatcherClass<Self>> {
 
 /// A class in the hierarchy below `file_dispatcher`; see [`BaseClass`].
 pub trait FileDispatcherClass<T: FileDispatcher>: BaseClass<T> {
-    /// The attributes of class `file_dispatcher`.
-    fn file_dispatcher(&self) -> &FileDispatcherBase;
+    /// The class that this one derives from; [`FileDispatcherBase`] is its own.
+    type FileDispatcherSuper: FileDispatcherClass<T>;
+
+    /// The part of the object that the class derives from: the same as
+    /// [`superclass`](BaseClass::superclass).
+    fn file_dispatcher_super(&self) -> &Self::FileDispatcherSuper;
 
     /// The class's [`FileDispatcher::set_file`].
     ///
@@ -181,7 +185,7 @@ pub trait FileDispatcherClass<T: FileDispatcher>: BaseClass<T> {
     ///
     /// As there.
     fn set_file(&self, this: &T, fd: BorrowedFd<'_>) -> Result {
-        self.file_dispatcher().set_file(this, fd)
+        self.file_dispatcher_super().set_file(this, fd)
     }
 }
 
@@ -207,7 +211,9 @@ impl<T: FileDispatcher> BaseClass<T> for FileDispatcherBase {
 }
 
 impl<T: FileDispatcher> FileDispatcherClass<T> for FileDispatcherBase {
-    fn file_dispatcher(&self) -> &FileDispatcherBase {
+    type FileDispatcherSuper = FileDispatcherBase;
+
+    fn file_dispatcher_super(&self) -> &FileDispatcherBase {
         self
     }
 

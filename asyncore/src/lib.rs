@@ -96,6 +96,7 @@
 //! - [`Dispatcher`] has the methods, [`BaseClass`] explains how inheritance works.
 //! - [`differences`] has all that differs from CPython, and [`Quirks`] what of it can be chosen.
 //! - [`Channel`] has the contract between the loop, the map and a channel.
+//! - The crate `asynchat`, the second of the two modules, is for protocols of lines and of blocks.
 //!
 //! To read how it works, take the source in this order: `event_loop` (what a pass calls), `dispatcher`
 //! (what a channel makes of it), `channel_map` (who is called), `readiness` (how it is known who is ready),

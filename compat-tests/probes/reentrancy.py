@@ -66,6 +66,12 @@ class Setting:
         settle(a.socket, select.POLLOUT)
         return a, None
 
+    def producing(self):
+        a = self.connected("a", wants_write=True)
+        a.react["handle_write"] = lambda a: a.push_with_producer(Producer(a)) or True
+        settle(a.socket, select.POLLOUT)
+        return a, None
+
     def out_of_band(self):
         a = self.connected("a")
         self.peers[-1].send(b"!", socket.MSG_OOB)
@@ -220,17 +226,57 @@ METHODS = [
     ("clear", lambda t, s: asyncore.socket_map.clear()),
 ]
 
-CLASSES = {"dispatcher": Dispatcher, "dispatcher_with_send": DispatcherWithSend}
+CLASSES = {
+    "dispatcher": Dispatcher,
+    "dispatcher_with_send": DispatcherWithSend,
+    "async_chat": AsyncChat,
+}
 
 # What class dispatcher_with_send has besides.
 WITH_SEND_CALLBACKS = CALLBACKS + [("initiate_send", "sending")]
 WITH_SEND_METHODS = METHODS + [("initiate_send", lambda t, s: t.initiate_send())]
 
+# Of class async_chat, those that it overrides or calls, and its own.
+CHAT_CALLBACKS = [
+    (callback, make)
+    for callback, make in CALLBACKS
+    if callback in "readable writable handle_read recv handle_write send handle_close close handle_error".split()
+] + [
+    ("collect_incoming_data", "input"),
+    ("found_terminator", "input"),
+    ("get_terminator", "input"),
+    ("initiate_send", "output"),
+    ("push_with_producer", "producing"),
+    ("more", "producing"),
+]
+
+
+def set_ac_in_buffer(t, setting):
+    t.ac_in_buffer = b"xcy"
+
+
+CHAT_METHODS = METHODS + [
+    ("push", lambda t, s: t.push(b"eggs")),
+    ("push_with_producer", lambda t, s: t.push_with_producer(Producer(t))),
+    ("close_when_done", lambda t, s: t.close_when_done()),
+    ("initiate_send", lambda t, s: t.initiate_send()),
+    ("discard_buffers", lambda t, s: t.discard_buffers()),
+    ("set_terminator_bytes", lambda t, s: t.set_terminator(b"e")),
+    ("set_terminator_count", lambda t, s: t.set_terminator(2)),
+    ("set_terminator_none", lambda t, s: t.set_terminator(None)),
+    ("get_terminator", lambda t, s: t.get_terminator()),
+    ("set_ac_in_buffer", set_ac_in_buffer),
+    ("producer_fifo_append", lambda t, s: t.producer_fifo.append(b"bacon")),
+    ("producer_fifo_clear", lambda t, s: t.producer_fifo.clear()),
+]
+
 
 def callbacks_and_methods(kind):
-    if kind == "dispatcher":
-        return CALLBACKS, METHODS
-    return WITH_SEND_CALLBACKS, WITH_SEND_METHODS
+    return {
+        "dispatcher": (CALLBACKS, METHODS),
+        "dispatcher_with_send": (WITH_SEND_CALLBACKS, WITH_SEND_METHODS),
+        "async_chat": (CHAT_CALLBACKS, CHAT_METHODS),
+    }[kind]
 
 
 TARGETS = ["itself", "another"]

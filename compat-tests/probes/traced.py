@@ -9,9 +9,11 @@ import socket
 import struct
 import sys
 import warnings
+import weakref
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import asynchat
     import asyncore
 
 LINES = []
@@ -36,7 +38,7 @@ class Tracing:
     """Goes before one of asyncore's classes, and tells of each call before it makes it.
 
     `wants_read` and `wants_write` are what `readable` and `writable` answer (`None`: what the class
-    does). `chunk` is what `handle_read` receives at once. `react[method]` is called in a method that
+    does). `chunk` is what `handle_read` receives at once (`None`: what the class does). `react[method]` is called in a method that
     has been told of; if it returns true, the method of the class is not called any more.
     """
 
@@ -62,7 +64,10 @@ class Tracing:
 
     def handle_read(self):
         if not self.told("handle_read"):
-            self.recv(self.chunk)
+            if self.chunk is None:
+                super().handle_read()
+            else:
+                self.recv(self.chunk)
 
     def handle_error(self):
         error = sys.exc_info()[1]
@@ -152,11 +157,57 @@ class FileDispatcher(Tracing, asyncore.file_dispatcher):
         asyncore.file_dispatcher.__init__(self, fd)
 
 
+class AsyncChat(Tracing, asynchat.async_chat):
+    ac_in_buffer_size = ac_out_buffer_size = 4096
+
+    def __init__(self, name, sock=None, **options):
+        self.start(name, chunk=None, **options)
+        asynchat.async_chat.__init__(self, sock)
+        self.set_terminator(b"c")
+
+    def collect_incoming_data(self, data):
+        self.told("collect_incoming_data", " " + show(data))
+
+    def found_terminator(self):
+        self.told("found_terminator")
+
+    def get_terminator(self):
+        self.told("get_terminator")
+        return super().get_terminator()
+
+    def details(self):
+        terminator = self.terminator
+        return ", %d queued, received %s, terminator %s" % (
+            len(self.producer_fifo),
+            show(self.ac_in_buffer),
+            show(terminator) if isinstance(terminator, bytes) else terminator,
+        )
+
+
+for method in "push", "push_with_producer", "close_when_done", "initiate_send", "discard_buffers":
+    setattr(AsyncChat, method, plainly(method))
+
+
+class Producer:
+    """Makes one piece, and tells of it."""
+
+    def __init__(self, channel):
+        self.channel = weakref.ref(channel)
+        self.pieces = [b"spam"]
+
+    def more(self):
+        channel = self.channel()
+        if channel is not None:
+            channel.told("more")
+        return self.pieces.pop() if self.pieces else b""
+
+
 def state(channel):
     words = [w for w in ("connected", "accepting", "connecting") if getattr(channel, w)]
     there = [fd for fd, c in asyncore.socket_map.items() if c is channel]
     words.append("in the map" if there else "not in the map")
-    return "  %s: %s" % (channel.name, ", ".join(words))
+    details = channel.details() if hasattr(channel, "details") else ""
+    return "  %s: %s%s" % (channel.name, ", ".join(words), details)
 
 
 def passes(semantics, count, channels):

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod captured_log;
+pub mod chat_model;
 pub mod order_and_flags;
 pub mod python;
 pub mod reentrancy;

@@ -156,7 +156,7 @@ const END_OF_INPUT: PollFlags = PollFlags::IN.union(PollFlags::RDHUP);
 fn data_then_fin(semantics: Semantics) -> Result {
     let (near, far) = tcp_pair();
     let a = channel("a", near)?;
-    a.chunk.set(3);
+    a.chunk.set(Some(3));
     send_all(&far, b"hello");
     drop(far);
     settle_channel(&*a, END_OF_INPUT);
@@ -178,7 +178,7 @@ fn data_then_fin_while_writable(semantics: Semantics) -> Result {
 fn data_then_hangup(semantics: Semantics) -> Result {
     let (near, far) = UnixStream::pair()?;
     let a = channel("a", near)?;
-    a.chunk.set(3);
+    a.chunk.set(Some(3));
     send_all(&far, b"hello");
     drop(far);
     settle_channel(&*a, PollFlags::IN | PollFlags::HUP);
@@ -239,7 +239,7 @@ fn reset_by_peer_of_a_writer(semantics: Semantics) -> Result {
 fn reset_after_data(semantics: Semantics) -> Result {
     let (near, far) = tcp_pair();
     let a = channel("a", near)?;
-    a.chunk.set(3);
+    a.chunk.set(Some(3));
     send_all(&far, b"hello");
     reset(far);
     settle_channel(&*a, PollFlags::ERR);
@@ -400,7 +400,7 @@ fn pipe_with_data_whose_writer_has_gone(semantics: Semantics) -> Result {
     send_all(writer, b"hello");
     settle(&reader, PollFlags::IN | PollFlags::HUP);
     let a = file_channel("a", &reader)?;
-    a.chunk.set(3);
+    a.chunk.set(Some(3));
     passes(semantics, 4, &[&*a]);
     Ok(())
 }
@@ -450,7 +450,7 @@ fn regular_file(semantics: Semantics) -> Result {
     file.write_all(b"hello")?;
     file.rewind()?;
     let a = file_channel("a", &file)?;
-    a.chunk.set(3);
+    a.chunk.set(Some(3));
     passes(semantics, 4, &[&*a]);
     Ok(())
 }

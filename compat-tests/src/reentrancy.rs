@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
+use asynchat::{AsyncChat, AsyncChatBase, Terminator};
 use asyncore::socket2::{Domain, Type};
 use asyncore::{
     Dispatcher, DispatcherBase, DispatcherWithSend, DispatcherWithSendBase, Loop,
@@ -17,7 +18,7 @@ use asyncore::{
 };
 
 use crate::situation::{PollFlags, Semantics, reset, send_all, settle_channel, tcp_pair};
-use crate::traced::{Raised, Traced, name_of, take_lines, tell, tell_state};
+use crate::traced::{Raised, Traced, TracedProducer, name_of, take_lines, tell, tell_state};
 
 type Channel<B> = Rc<Traced<B>>;
 
@@ -33,6 +34,9 @@ where
 
     /// What is called on the target.
     fn methods() -> Vec<(&'static str, Method<Self>)>;
+
+    /// What is done to a new channel.
+    fn prepare(_channel: &Channel<Self>) {}
 }
 
 type Make<B> = fn(&Setting<B>) -> Made<B>;
@@ -66,6 +70,78 @@ impl Class for DispatcherWithSendBase {
     }
 }
 
+impl Class for AsyncChatBase {
+    const NAME: &'static str = "async_chat";
+
+    /// Those of class `dispatcher` that it overrides or calls, and its own.
+    fn callbacks() -> Vec<(&'static str, Make<Self>)> {
+        const OF_DISPATCHER: [&str; 9] = [
+            "readable",
+            "writable",
+            "handle_read",
+            "recv",
+            "handle_write",
+            "send",
+            "handle_close",
+            "close",
+            "handle_error",
+        ];
+        let mut callbacks = callbacks();
+        callbacks.retain(|(name, _)| OF_DISPATCHER.contains(name));
+        callbacks.extend([
+            ("collect_incoming_data", Setting::input as Make<Self>),
+            ("found_terminator", Setting::input),
+            ("get_terminator", Setting::input),
+            ("initiate_send", Setting::output),
+            ("push_with_producer", Setting::producing),
+            ("more", Setting::producing),
+        ]);
+        callbacks
+    }
+
+    fn methods() -> Vec<(&'static str, Method<Self>)> {
+        let mut methods = methods::<Self>();
+        methods.extend::<[(&str, Method<Self>); 12]>([
+            ("push", |t, _| t.push(b"eggs")),
+            ("push_with_producer", |t, _| {
+                t.push_with_producer(TracedProducer::new(t)?)
+            }),
+            ("close_when_done", |t, _| t.close_when_done()),
+            ("initiate_send", |t, _| t.initiate_send()),
+            ("discard_buffers", |t, _| {
+                t.discard_buffers();
+                Ok(())
+            }),
+            ("set_terminator_bytes", |t, _| t.set_terminator(b"e")),
+            ("set_terminator_count", |t, _| t.set_terminator(2)),
+            ("set_terminator_none", |t, _| t.set_terminator(None)),
+            ("get_terminator", |t, _| {
+                t.get_terminator();
+                Ok(())
+            }),
+            ("set_ac_in_buffer", |t, _| {
+                t.base().set_ac_in_buffer(*b"xcy");
+                Ok(())
+            }),
+            ("producer_fifo_append", |t, _| {
+                t.base().producer_fifo.push(b"bacon");
+                Ok(())
+            }),
+            ("producer_fifo_clear", |t, _| {
+                t.base().producer_fifo.clear();
+                Ok(())
+            }),
+        ]);
+        methods
+    }
+
+    fn prepare(channel: &Channel<Self>) {
+        channel.chunk.set(None);
+        channel.details.set(Traced::chat_details);
+        *channel.base().terminator.borrow_mut() = Terminator::from(b"c");
+    }
+}
+
 /// One step of a script that leads to a callback.
 type Step = Box<dyn Fn() -> Result>;
 
@@ -81,7 +157,17 @@ struct Setting<B: 'static> {
 /// The first channel, and what to do with it before the passes.
 type Made<B> = Result<(Channel<B>, Vec<Step>)>;
 
-impl<B> Setting<B>
+impl Setting<AsyncChatBase> {
+    fn producing(&self) -> Made<AsyncChatBase> {
+        let (a, script) = self.output()?;
+        a.react("handle_write", |a| {
+            a.push_with_producer(TracedProducer::new(a)?).map(|()| true)
+        });
+        Ok((a, script))
+    }
+}
+
+impl<B: Class> Setting<B>
 where
     Traced<B>: Dispatcher<Base = B>,
 {
@@ -96,6 +182,7 @@ where
 
     fn create(&self, name: &'static str) -> Channel<B> {
         let channel = Traced::create(name);
+        B::prepare(&channel);
         self.channels.borrow_mut().insert(name, Rc::clone(&channel));
         channel
     }
@@ -207,7 +294,7 @@ where
 }
 
 /// How each callback of class `dispatcher` comes to be called.
-fn callbacks<B>() -> Vec<(&'static str, Make<B>)>
+fn callbacks<B: Class>() -> Vec<(&'static str, Make<B>)>
 where
     Traced<B>: Dispatcher<Base = B>,
 {
@@ -242,7 +329,7 @@ where
 }
 
 /// The methods of class `dispatcher`, and the functions of the module.
-fn methods<B>() -> Vec<(&'static str, Method<B>)>
+fn methods<B: Class>() -> Vec<(&'static str, Method<B>)>
 where
     Traced<B>: Dispatcher<Base = B>,
 {
@@ -352,6 +439,7 @@ pub fn trace(
         DispatcherWithSendBase::NAME => {
             trace_of::<DispatcherWithSendBase>(callback, method, target, semantics)
         }
+        AsyncChatBase::NAME => trace_of::<AsyncChatBase>(callback, method, target, semantics),
         _ => Ok(None),
     }
 }
@@ -377,7 +465,7 @@ where
     }
 }
 
-fn trace_case<B>(
+fn trace_case<B: Class>(
     callback: &'static str,
     make: Make<B>,
     method: Method<B>,
@@ -476,6 +564,7 @@ pub fn digests() -> Result<String> {
     let mut table = String::new();
     add_digests::<DispatcherBase>(&mut table)?;
     add_digests::<DispatcherWithSendBase>(&mut table)?;
+    add_digests::<AsyncChatBase>(&mut table)?;
     Ok(table)
 }
 

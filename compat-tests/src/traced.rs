@@ -6,8 +6,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::BorrowedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
+use asynchat::{
+    AsyncChat, AsyncChatBase, AsyncChatClass, AsyncChatError, Data, Producer, Queued, Terminator,
+};
 use asyncore::socket2::{Domain, Type};
 use asyncore::{
     Address, BaseClass, ChannelMap, Dispatcher, DispatcherBase, DispatcherWithSend,
@@ -53,6 +56,14 @@ pub fn name_of(error: &Error) -> String {
     } else if error.is::<NoSocket>() || error.io_kind() == Some(std::io::ErrorKind::Unsupported) {
         // An attribute of `None`, or of an object that lacks it.
         "AttributeError"
+    } else if let Some(error) = error.downcast_ref() {
+        match error {
+            AsyncChatError::NotImplemented => "NotImplementedError",
+            AsyncChatError::CountReplaced => "TypeError",
+            AsyncChatError::FifoEmptied => "IndexError",
+            AsyncChatError::Unencodable { .. } => "UnicodeEncodeError",
+            _ => "ValueError",
+        }
     } else {
         return error.to_string();
     };
@@ -110,8 +121,10 @@ pub struct Traced<B: 'static> {
     pub wants_read: Cell<Option<bool>>,
     /// What `writable` answers; `None`: what the class does.
     pub wants_write: Cell<Option<bool>>,
-    /// What `handle_read` receives at once.
-    pub chunk: Cell<usize>,
+    /// What `handle_read` receives at once; `None`: what the class does.
+    pub chunk: Cell<Option<usize>>,
+    /// What else its state is.
+    pub details: Cell<fn(&Traced<B>) -> String>,
     reactions: RefCell<HashMap<&'static str, Reaction<B>>>,
 }
 
@@ -140,7 +153,8 @@ impl<B> Traced<B> {
             name,
             wants_read: Cell::new(Some(true)),
             wants_write: Cell::new(Some(false)),
-            chunk: Cell::new(1024),
+            chunk: Cell::new(Some(1024)),
+            details: Cell::new(|_| String::new()),
             reactions: RefCell::default(),
         }
     }
@@ -207,10 +221,13 @@ macro_rules! traced {
             }
 
             fn handle_read(&self) -> Result {
-                if !self.told("handle_read", format_args!(""))? {
-                    self.recv(self.chunk.get())?;
+                if self.told("handle_read", format_args!(""))? {
+                    return Ok(());
                 }
-                Ok(())
+                match self.chunk.get() {
+                    Some(size) => self.recv(size).map(drop),
+                    None => self.base.handle_read(self),
+                }
             }
 
             fn handle_error(&self, error: Error) -> Result {
@@ -313,7 +330,12 @@ macro_rules! traced {
     )*};
 }
 
-traced!(DispatcherBase, DispatcherWithSendBase, FileDispatcherBase);
+traced!(
+    DispatcherBase,
+    DispatcherWithSendBase,
+    FileDispatcherBase,
+    AsyncChatBase
+);
 
 impl DispatcherWithSend for Traced<DispatcherWithSendBase> {
     fn initiate_send(&self) -> Result {
@@ -327,6 +349,90 @@ impl DispatcherWithSend for Traced<DispatcherWithSendBase> {
 impl FileDispatcher for Traced<FileDispatcherBase> {
     fn set_file(&self, fd: BorrowedFd<'_>) -> Result {
         asyncore::FileDispatcherClass::set_file(&self.base, self, fd)
+    }
+}
+
+impl AsyncChat for Traced<AsyncChatBase> {
+    fn collect_incoming_data(&self, data: &[u8]) -> Result {
+        self.told("collect_incoming_data", format_args!(" {}", show(data)))
+            .map(drop)
+    }
+
+    fn found_terminator(&self) -> Result {
+        self.told("found_terminator", format_args!("")).map(drop)
+    }
+
+    fn get_terminator(&self) -> Terminator {
+        let _ = self.told("get_terminator", format_args!(""));
+        self.base.get_terminator(self)
+    }
+
+    fn push(&self, data: impl Into<Data>) -> Result {
+        if self.told("push", format_args!(""))? {
+            return Ok(());
+        }
+        self.base.push(self, data.into())
+    }
+
+    fn push_with_producer(&self, producer: impl Into<Queued>) -> Result {
+        if self.told("push_with_producer", format_args!(""))? {
+            return Ok(());
+        }
+        self.base.push_with_producer(self, producer.into())
+    }
+
+    fn discard_buffers(&self) {
+        if let Ok(false) = self.told("discard_buffers", format_args!("")) {
+            self.base.discard_buffers(self);
+        }
+    }
+
+    traced! { plainly close_when_done(), initiate_send() }
+}
+
+impl Traced<AsyncChatBase> {
+    /// The state of a chat channel besides that of any.
+    pub fn chat_details(&self) -> String {
+        let terminator = match &*self.base.terminator.borrow() {
+            Terminator::None => "None".to_owned(),
+            Terminator::Count(count) => count.to_string(),
+            Terminator::Bytes(bytes) => show(bytes),
+        };
+        format!(
+            ", {} queued, received {}, terminator {terminator}",
+            self.base.producer_fifo.len(),
+            show(&self.base.ac_in_buffer()),
+        )
+    }
+}
+
+/// Makes one piece, and tells of it.
+#[derive(Debug)]
+pub struct TracedProducer {
+    channel: Weak<Traced<AsyncChatBase>>,
+    made: Cell<bool>,
+}
+
+impl TracedProducer {
+    /// A producer that tells of itself under the channel's name.
+    ///
+    /// # Errors
+    ///
+    /// While the channel is being made or dropped.
+    pub fn new(channel: &Traced<AsyncChatBase>) -> Result<TracedProducer> {
+        Ok(TracedProducer {
+            channel: Rc::downgrade(&channel.this()?),
+            made: Cell::new(false),
+        })
+    }
+}
+
+impl Producer for TracedProducer {
+    fn more(&self) -> Result<Data> {
+        if let Some(channel) = self.channel.upgrade() {
+            channel.told("more", format_args!(""))?;
+        }
+        Ok(if self.made.replace(true) { "" } else { "spam" }.into())
     }
 }
 
@@ -354,5 +460,6 @@ where
     } else {
         "not in the map"
     });
-    tell(format!("  {}: {}", channel.name, words.join(", ")));
+    let details = channel.details.get()(channel);
+    tell(format!("  {}: {}{details}", channel.name, words.join(", ")));
 }

@@ -2,6 +2,7 @@
 
 const README: &str = include_str!("../../../README.md");
 const FIRST_PAGE: &str = include_str!("../../../asyncore/src/lib.rs");
+const CHAT_FIRST_PAGE: &str = include_str!("../../../asynchat/src/lib.rs");
 const QUIRKS: &str = include_str!("../../../asyncore/src/quirks.rs");
 
 /// The lines of a document that follow one, until a blank one ends them.
@@ -14,20 +15,24 @@ fn after<'a>(document: impl Iterator<Item = &'a str>, first: &str) -> Vec<&'a st
         .collect()
 }
 
-/// The first page of the crate's documentation, without what makes it one.
-fn first_page() -> impl Iterator<Item = &'static str> {
-    FIRST_PAGE
+/// The first page of a crate's documentation, without what makes it one.
+fn page(source: &'static str) -> impl Iterator<Item = &'static str> {
+    source
         .lines()
         .filter_map(|line| line.strip_prefix("//!"))
         .map(|line| line.strip_prefix(' ').unwrap_or(line))
 }
 
 #[test]
-fn the_readme_has_the_table_of_the_first_page() {
-    let head = "| Python | Rust |";
-    let table = after(README.lines(), head);
-    assert!(table.len() > 20);
-    assert_eq!(table, after(first_page(), head));
+fn the_readme_has_the_tables_of_the_first_pages() {
+    for (head, source) in [
+        ("| Python | Rust |", FIRST_PAGE),
+        ("| Python's asynchat | Rust |", CHAT_FIRST_PAGE),
+    ] {
+        let table = after(README.lines(), head);
+        assert!(table.len() > 15);
+        assert_eq!(table, after(page(source), head));
+    }
 }
 
 #[test]
@@ -45,7 +50,7 @@ fn the_readme_has_the_server_of_the_first_page() {
     };
     assert_eq!(
         program(README.lines().collect()),
-        program(first_page().collect())
+        program(page(FIRST_PAGE).collect())
     );
 }
 

@@ -20,10 +20,12 @@ trait LineChannel: DispatcherWithSend<Base: LineChannelClass<Self>> {
 }
 
 trait LineChannelClass<T: LineChannel>: DispatcherWithSendClass<T> {
-    fn line_channel(&self) -> &LineChannelBase;
+    type LineChannelSuper: LineChannelClass<T>;
+
+    fn line_channel_super(&self) -> &Self::LineChannelSuper;
 
     fn handle_line(&self, this: &T, line: &[u8]) -> Result {
-        self.line_channel().handle_line(this, line)
+        self.line_channel_super().handle_line(this, line)
     }
 }
 
@@ -66,13 +68,17 @@ impl<T: LineChannel> BaseClass<T> for LineChannelBase {
 }
 
 impl<T: LineChannel> DispatcherWithSendClass<T> for LineChannelBase {
-    fn dispatcher_with_send(&self) -> &DispatcherWithSendBase {
+    type DispatcherWithSendSuper = DispatcherWithSendBase;
+
+    fn dispatcher_with_send_super(&self) -> &DispatcherWithSendBase {
         &self.with_send
     }
 }
 
 impl<T: LineChannel> LineChannelClass<T> for LineChannelBase {
-    fn line_channel(&self) -> &LineChannelBase {
+    type LineChannelSuper = LineChannelBase;
+
+    fn line_channel_super(&self) -> &LineChannelBase {
         self
     }
 
