@@ -1,5 +1,7 @@
 //! The example programs, run as their users run them.
 
+mod chat_server;
 mod echo_server;
 mod http_client;
+mod http_server;
 mod util;

@@ -3,6 +3,7 @@
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
@@ -99,10 +100,34 @@ impl Running {
         lines(self.0.stderr.take())
     }
 
+    /// The most memory that the program has had so far, in bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()));
+        let status = status.expect("the program runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = kilobytes.and_then(|it| it.parse().ok()).expect("a number");
+        kilobytes * 1024
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(process, signal).expect("the program runs");
+    }
+
+    /// Keeps the program from going on before it gets SIGCONT.
+    #[cfg(unix)]
+    pub(crate) fn stop(&self) {
+        use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+
+        self.signal(Signal::STOP);
+        let stopped = waitpid(Some(Pid::from_child(&self.0)), WaitOptions::UNTRACED);
+        let status = stopped
+            .expect("it is our child")
+            .expect("it has been waited for");
+        assert!(status.1.stopped(), "the program has ended");
     }
 
     /// Waits until the program ends by itself.
@@ -134,6 +159,20 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Starts a server, and waits until it listens.
+pub(crate) fn listening(command: &mut Command) -> (Running, SocketAddr) {
+    let mut server = Running::start(command);
+    let addr = server.find_on_stdout(|line| line.strip_prefix("listening on ")?.parse().ok());
+    (server, addr)
+}
+
+pub(crate) fn connect(server: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(server).expect("the server accepts");
+    client.set_read_timeout(Some(LONG)).expect("not zero");
+    client.set_write_timeout(Some(LONG)).expect("not zero");
+    client
 }
 
 fn lines(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
