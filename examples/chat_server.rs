@@ -88,7 +88,7 @@ impl Dispatcher for ChatChannel {
 
 impl AsyncChat for ChatChannel {
     fn collect_incoming_data(&self, data: &[u8]) -> Result {
-        let collected = self.base.incoming.borrow().len();
+        let collected = self.base.incoming_len();
         if collected + data.len() > MAX_LINE {
             self.line_is_too_long.set(true);
         }

@@ -106,7 +106,7 @@ impl AsyncChat for HttpRequestHandler {
             return Ok(());
         }
         self._collect_incoming_data(data);
-        let collected = self.base.incoming.borrow().len();
+        let collected = self.base.incoming_len();
         if self.reading.get() == Reading::Headers && collected > MAX_HEADERS_SIZE {
             return self.handle_request(Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }

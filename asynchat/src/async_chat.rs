@@ -11,9 +11,9 @@ use bytes::Bytes;
 use crate::data::{Data, Encoding};
 use crate::error::AsyncChatError;
 use crate::fifo::Fifo;
-use crate::in_buffer::{InBuffer, View, slice_index};
+use crate::in_buffer::{InBuffer, slice_index};
 use crate::producer::Queued;
-use crate::terminator::{Found, Needle, Terminator};
+use crate::terminator::{Found, Needle, Searched, Terminator};
 
 /// The methods that class `asynchat.async_chat` adds to [`Dispatcher`], all of which can be overridden.
 ///
@@ -63,28 +63,31 @@ use crate::terminator::{Found, Needle, Terminator};
 /// [`ac_in_buffer_size`](AsyncChatBase::ac_in_buffer_size) bytes and calls the two methods above for what
 /// came, `handle_write` calls [`initiate_send`](AsyncChat::initiate_send), and `handle_close` closes. It is
 /// always `readable`, and `writable` while something is queued or it is not connected.
+#[doc(alias = "asynchat.async_chat")]
 #[diagnostic::on_unimplemented(
     note = "a class derived from `async_chat` says so: `impl AsyncChat for {Self}`"
 )]
 pub trait AsyncChat: Dispatcher<Base: AsyncChatClass<Self>> {
     /// How many bytes the objects of the class receive at once: the class attribute
     /// `ac_in_buffer_size`. For a single object set [`AsyncChatBase::ac_in_buffer_size`].
+    /// The default is that of the class derived from; 4096 at last.
     #[doc(alias = "ac_in_buffer_size")]
-    const AC_IN_BUFFER_SIZE: usize = 4096;
+    const AC_IN_BUFFER_SIZE: usize = <Self::Base as AsyncChatClass<Self>>::AC_IN_BUFFER_SIZE;
 
     /// How many bytes the objects of the class send at once: the class attribute
     /// `ac_out_buffer_size`. For a single object set [`AsyncChatBase::ac_out_buffer_size`].
+    /// The default is that of the class derived from; 4096 at last.
     #[doc(alias = "ac_out_buffer_size")]
-    const AC_OUT_BUFFER_SIZE: usize = 4096;
+    const AC_OUT_BUFFER_SIZE: usize = <Self::Base as AsyncChatClass<Self>>::AC_OUT_BUFFER_SIZE;
 
     /// Whether text becomes what [`ENCODING`](AsyncChat::ENCODING) says: the class attribute
     /// `use_encoding`. See [`AsyncChatBase::use_encoding`].
     #[doc(alias = "use_encoding")]
-    const USE_ENCODING: bool = false;
+    const USE_ENCODING: bool = <Self::Base as AsyncChatClass<Self>>::USE_ENCODING;
 
     /// The class attribute `encoding`. See [`AsyncChatBase::encoding`].
     #[doc(alias = "encoding")]
-    const ENCODING: Encoding = Encoding::Latin1;
+    const ENCODING: Encoding = <Self::Base as AsyncChatClass<Self>>::ENCODING;
 
     // ---- attributes
 
@@ -96,7 +99,8 @@ pub trait AsyncChat: Dispatcher<Base: AsyncChatClass<Self>> {
     // ---- input
 
     /// Takes input that has come, up to a terminator or as far as it came. What is called next tells
-    /// which: [`found_terminator`](AsyncChat::found_terminator), or this method with more.
+    /// which: [`found_terminator`](AsyncChat::found_terminator), or this method with more. `data` is only
+    /// lent.
     ///
     /// # Errors
     ///
@@ -106,11 +110,13 @@ pub trait AsyncChat: Dispatcher<Base: AsyncChatClass<Self>> {
     }
 
     /// The terminator has come, all before it has been collected. Not called for a piece of input that
-    /// ends with the connection.
+    /// ends with the connection. What came after the terminator in the same read follows at once, whatever
+    /// [`readable`](Dispatcher::readable) says by then.
     ///
     /// # Errors
     ///
-    /// [`AsyncChatError::NotImplemented`], unless overridden.
+    /// [`AsyncChatError::NotImplemented`], unless overridden. After an error the terminator is gone, and what
+    /// came after it is looked through when more has come.
     fn found_terminator(&self) -> Result {
         self.base().found_terminator(self)
     }
@@ -151,8 +157,8 @@ pub trait AsyncChat: Dispatcher<Base: AsyncChatClass<Self>> {
     ///
     /// # Errors
     ///
-    /// Those of `initiate_send`, [`AsyncChatError::NoOutBuffer`], and [`AsyncChatError::Unencodable`]
-    /// for text.
+    /// [`AsyncChatError::NoOutBuffer`], and [`AsyncChatError::Unencodable`] for text: then nothing is
+    /// queued. Those of `initiate_send`: then it is.
     fn push(&self, data: impl Into<Data>) -> Result {
         self.base().push(self, data.into())
     }
@@ -161,13 +167,19 @@ pub trait AsyncChat: Dispatcher<Base: AsyncChatClass<Self>> {
     ///
     /// # Errors
     ///
-    /// Those of `initiate_send`.
+    /// Those of `initiate_send`, when it is queued.
     fn push_with_producer(&self, producer: impl Into<Queued>) -> Result {
         self.base().push_with_producer(self, producer.into())
     }
 
     /// Queues the end: when all that was pushed before is sent, [`handle_close`](Dispatcher::handle_close)
-    /// is called. With nothing to be sent, it is when the channel can write next.
+    /// is called. With nothing to be sent, that is when the channel can write next, or at the next
+    /// [`push`](AsyncChat::push): what is pushed after the end is never sent. In the queue the end is
+    /// [`Queued::Close`].
+    ///
+    /// # Errors
+    ///
+    /// None, unless overridden.
     fn close_when_done(&self) -> Result {
         self.base().close_when_done(self)
     }
@@ -178,12 +190,14 @@ pub trait AsyncChat: Dispatcher<Base: AsyncChatClass<Self>> {
     /// # Errors
     ///
     /// Those of producers and of [`handle_error`](Dispatcher::handle_error), which is called with what the
-    /// system says against sending, and [`AsyncChatError::FifoEmptied`].
+    /// system says against sending; [`AsyncChatError::Unencodable`], [`AsyncChatError::FifoEmptied`] and
+    /// [`AsyncChatError::TooDeep`]. The first entry of the queue stays, and fails again with the next write
+    /// event, unless `handle_error` closes the channel.
     fn initiate_send(&self) -> Result {
         self.base().initiate_send(self)
     }
 
-    /// Drops all input that has not been collected or is `incoming`, and the queue. "Emergencies only!"
+    /// Drops all input that has not been collected or is `incoming`, and the queue.
     fn discard_buffers(&self) {
         self.base().discard_buffers(self);
     }
@@ -248,6 +262,19 @@ pub trait AsyncChatClass<T: AsyncChat>: BaseClass<T> {
     /// The part of the object that the class derives from: the same as
     /// [`superclass`](BaseClass::superclass).
     fn async_chat_super(&self) -> &Self::AsyncChatSuper;
+
+    /// The class's [`AsyncChat::AC_IN_BUFFER_SIZE`].
+    const AC_IN_BUFFER_SIZE: usize = <Self::AsyncChatSuper as AsyncChatClass<T>>::AC_IN_BUFFER_SIZE;
+
+    /// The class's [`AsyncChat::AC_OUT_BUFFER_SIZE`].
+    const AC_OUT_BUFFER_SIZE: usize =
+        <Self::AsyncChatSuper as AsyncChatClass<T>>::AC_OUT_BUFFER_SIZE;
+
+    /// The class's [`AsyncChat::USE_ENCODING`].
+    const USE_ENCODING: bool = <Self::AsyncChatSuper as AsyncChatClass<T>>::USE_ENCODING;
+
+    /// The class's [`AsyncChat::ENCODING`].
+    const ENCODING: Encoding = <Self::AsyncChatSuper as AsyncChatClass<T>>::ENCODING;
 
     /// The attributes of class `async_chat`.
     fn async_chat(&self) -> &AsyncChatBase {
@@ -314,10 +341,11 @@ pub trait AsyncChatClass<T: AsyncChat>: BaseClass<T> {
 #[doc(alias = "asynchat.async_chat")]
 pub struct AsyncChatBase {
     dispatcher: DispatcherBase,
-    /// `self.ac_in_buffer_size`: how many bytes are received at once.
+    /// `self.ac_in_buffer_size`: how many bytes are received at once. With 0 every input is taken for the end
+    /// of the stream.
     pub ac_in_buffer_size: Cell<usize>,
     /// `self.ac_out_buffer_size`: how many bytes are sent at once, and the size of the pieces that `push`
-    /// makes.
+    /// makes. With 0 nothing can be pushed, and nothing that is queued be sent.
     pub ac_out_buffer_size: Cell<usize>,
     /// `self.use_encoding`: whether text, given as data or as a terminator, becomes what `encoding`
     /// says. If not, which is the default, it becomes what it is everywhere in Rust: UTF-8. (Python fails
@@ -325,14 +353,13 @@ pub struct AsyncChatBase {
     pub use_encoding: Cell<bool>,
     /// `self.encoding`: what text becomes; Latin-1 unless set.
     pub encoding: Cell<Encoding>,
-    /// `self.terminator`: what [`get_terminator`](AsyncChat::get_terminator) returns and
-    /// [`set_terminator`](AsyncChat::set_terminator) sets.
-    pub terminator: RefCell<Terminator>,
-    /// `self.incoming`: what `_collect_incoming_data` has collected, joined.
-    pub incoming: RefCell<Vec<u8>>,
     /// `self.producer_fifo`: what is to be sent. Programs may change it at any time.
     pub producer_fifo: Fifo<Queued>,
+    terminator: RefCell<Terminator>,
+    incoming: RefCell<Vec<u8>>,
     ac_in_buffer: InBuffer,
+    /// How many calls of `initiate_send` are inside one another.
+    depth: Cell<u16>,
 }
 
 impl AsyncChatBase {
@@ -352,6 +379,43 @@ impl AsyncChatBase {
     /// Sets `self.ac_in_buffer`, before or while `handle_read` works on it.
     pub fn set_ac_in_buffer(&self, data: impl Into<Vec<u8>>) {
         self.ac_in_buffer.set(data.into());
+    }
+
+    /// `self.terminator`: what [`get_terminator`](AsyncChat::get_terminator) returns unless overridden.
+    pub fn terminator(&self) -> Terminator {
+        self.terminator.borrow().clone()
+    }
+
+    /// Sets `self.terminator`, and returns what it was. Unlike
+    /// [`set_terminator`](AsyncChat::set_terminator), it takes any number.
+    pub fn replace_terminator(&self, term: impl Into<Terminator>) -> Terminator {
+        self.terminator.replace(term.into())
+    }
+
+    /// What `_collect_incoming_data` has collected: a copy of `b"".join(self.incoming)`.
+    pub fn incoming(&self) -> Vec<u8> {
+        self.incoming.borrow().clone()
+    }
+
+    /// How much that is.
+    pub fn incoming_len(&self) -> usize {
+        self.incoming.borrow().len()
+    }
+
+    /// Sets `self.incoming`.
+    pub fn set_incoming(&self, data: impl Into<Vec<u8>>) {
+        self.incoming.replace(data.into());
+    }
+
+    /// A terminator of text as the bytes that the text becomes.
+    fn encoded(&self, term: Terminator) -> Result<Terminator> {
+        match &term {
+            Terminator::Bytes(needle) if self.use_encoding.get() => match needle.text() {
+                Some(text) => Ok(self.encoding.get().encode(text)?.into()),
+                None => Ok(term),
+            },
+            _ => Ok(term),
+        }
     }
 
     /// What text becomes.
@@ -396,10 +460,11 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
             ac_out_buffer_size: Cell::new(T::AC_OUT_BUFFER_SIZE),
             use_encoding: Cell::new(T::USE_ENCODING),
             encoding: Cell::new(T::ENCODING),
+            producer_fifo: Fifo::new(),
             terminator: RefCell::default(),
             incoming: RefCell::default(),
-            producer_fifo: Fifo::new(),
             ac_in_buffer: InBuffer::default(),
+            depth: Cell::new(0),
         }
     }
 
@@ -407,8 +472,6 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
         &self.dispatcher
     }
 
-    // Grab some more data from the socket, hand it to the collector, look for the terminator; if found,
-    // go on with the next.
     fn handle_read(&self, this: &T) -> Result {
         let data = match this.recv(self.ac_in_buffer_size.get()) {
             Ok(data) => data,
@@ -417,34 +480,9 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
             Err(error) => return Err(error),
         };
         self.ac_in_buffer.append(data);
-        let mut view = self.ac_in_buffer.view();
-        // One read may bring many terminators.
-        while !view.bytes().is_empty() {
-            let len = view.bytes().len();
-            let terminator = this.get_terminator();
-            self.ac_in_buffer.refresh(&mut view);
-            let goes_on = match terminator {
-                Terminator::Bytes(needle) if !needle.is_empty() => {
-                    self.collect_until(this, &needle, len, &view)?
-                }
-                Terminator::Count(count) if count != 0 => {
-                    self.collect_count(this, count, len, view.bytes())?;
-                    true
-                }
-                _ => {
-                    this.collect_incoming_data(view.bytes())?;
-                    self.ac_in_buffer.clear();
-                    true
-                }
-            };
-            self.ac_in_buffer.refresh(&mut view);
-            if !goes_on {
-                break;
-            }
-        }
-        drop(view);
+        let collected = self.collect_all(this);
         self.ac_in_buffer.release();
-        Ok(())
+        collected
     }
 
     fn handle_write(&self, this: &T) -> Result {
@@ -464,20 +502,57 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
     }
 }
 
-// A callback may change the buffer. As in Python, what was collected is cut off what the buffer is by then;
-// `len` is what its length was before `get_terminator`, which can be overridden, too.
+// A callback may change the buffer. As in Python, what was collected is cut off what the buffer is by then.
 impl AsyncChatBase {
+    /// Collects what is in the buffer; one read may have brought many terminators.
+    fn collect_all<T: AsyncChat>(&self, this: &T) -> Result {
+        let mut view = self.ac_in_buffer.view();
+        while !view.bytes().is_empty() {
+            // Python takes it before it asks for the terminator, which may change the buffer if overridden.
+            let len_before = view.bytes().len();
+            let terminator = self.encoded(this.get_terminator())?;
+            self.ac_in_buffer.refresh(&mut view);
+            let buffer = view.bytes();
+            let goes_on = match terminator {
+                Terminator::Bytes(needle) if !needle.is_empty() => {
+                    self.collect_until(this, &needle, len_before, buffer)?
+                }
+                Terminator::Count(count) if count != 0 => {
+                    self.collect_count(this, count, len_before, buffer)?;
+                    true
+                }
+                _ => {
+                    this.collect_incoming_data(buffer)?;
+                    self.ac_in_buffer.clear();
+                    true
+                }
+            };
+            self.ac_in_buffer.refresh(&mut view);
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Collects the bytes before a terminator. `false` when more input is needed to tell what the last
     /// of it is.
     fn collect_until<T: AsyncChat>(
         &self,
         this: &T,
         needle: &Needle,
-        len: usize,
-        view: &View,
+        len_before: usize,
+        buffer: &[u8],
     ) -> Result<bool> {
-        let buffer = view.bytes();
-        match needle.search(buffer, self.ac_in_buffer.matched(needle)) {
+        let found = needle.search(buffer, self.ac_in_buffer.searched(needle));
+        let (at, matched) = match found {
+            Found::Whole(index) => (index, 0),
+            Found::Prefix(matched) => (buffer.len(), matched),
+        };
+        // Before the callback, for if it fails all stays as it is, and is looked through again.
+        self.ac_in_buffer
+            .set_searched(needle, Searched { at, matched });
+        match found {
             Found::Whole(index) => {
                 if index > 0 {
                     // An empty piece is not worth a call.
@@ -493,15 +568,9 @@ impl AsyncChatBase {
                 Ok(true)
             }
             Found::Prefix(matched) => {
-                let mut untouched = true;
-                if matched != len {
+                if matched != len_before {
                     this.collect_incoming_data(&buffer[..buffer.len() - matched])?;
-                    untouched = self.ac_in_buffer.is(view);
                     self.ac_in_buffer.keep_last(matched);
-                }
-                // Only if nothing else is there can the next search go on from it.
-                if untouched && self.ac_in_buffer.len() == matched {
-                    self.ac_in_buffer.set_matched(needle, matched);
                 }
                 Ok(false)
             }
@@ -513,13 +582,13 @@ impl AsyncChatBase {
         &self,
         this: &T,
         count: i64,
-        len: usize,
+        len_before: usize,
         buffer: &[u8],
     ) -> Result {
-        if i64::try_from(len).is_ok_and(|len| len < count) {
+        if i64::try_from(len_before).is_ok_and(|len| len < count) {
             this.collect_incoming_data(buffer)?;
             self.ac_in_buffer.clear();
-            return self.count_down(len);
+            return self.count_down(len_before);
         }
         this.collect_incoming_data(&buffer[..slice_index(buffer.len(), count)])?;
         self.ac_in_buffer.skip(count);
@@ -530,6 +599,11 @@ impl AsyncChatBase {
 
 impl<T: AsyncChat> AsyncChatClass<T> for AsyncChatBase {
     type AsyncChatSuper = AsyncChatBase;
+
+    const AC_IN_BUFFER_SIZE: usize = 4096;
+    const AC_OUT_BUFFER_SIZE: usize = 4096;
+    const USE_ENCODING: bool = false;
+    const ENCODING: Encoding = Encoding::Latin1;
 
     fn async_chat_super(&self) -> &AsyncChatBase {
         self
@@ -555,24 +629,16 @@ impl<T: AsyncChat> AsyncChatClass<T> for AsyncChatBase {
         self.incoming.take()
     }
 
-    fn set_terminator(&self, _this: &T, mut term: Terminator) -> Result {
-        match &term {
-            Terminator::Count(count) if *count < 0 => {
-                return Err(AsyncChatError::NegativeTerminator(*count).into());
-            }
-            Terminator::Bytes(needle) if self.use_encoding.get() => {
-                if let Some(text) = needle.text() {
-                    term = self.encoding.get().encode(text)?.into();
-                }
-            }
-            _ => {}
+    fn set_terminator(&self, _this: &T, term: Terminator) -> Result {
+        if let Terminator::Count(count @ ..0) = term {
+            return Err(AsyncChatError::NegativeTerminator(count).into());
         }
-        *self.terminator.borrow_mut() = term;
+        self.terminator.replace(self.encoded(term)?);
         Ok(())
     }
 
     fn get_terminator(&self, _this: &T) -> Terminator {
-        self.terminator.borrow().clone()
+        self.terminator()
     }
 
     fn push(&self, this: &T, data: Data) -> Result {
@@ -599,22 +665,27 @@ impl<T: AsyncChat> AsyncChatClass<T> for AsyncChatBase {
     }
 
     fn initiate_send(&self, this: &T) -> Result {
-        while let Some(first) = self.producer_fifo.first()
-            && this.connected()
-        {
+        /// Python ends such a recursion at some 300.
+        const DEEPEST: u16 = 250;
+
+        let _inside = Inside::of(&self.depth);
+        if self.depth.get() > DEEPEST {
+            return Err(AsyncChatError::TooDeep.into());
+        }
+        while !self.producer_fifo.is_empty() && this.connected() {
+            let fifo = &self.producer_fifo;
+            let first = fifo.first().ok_or(AsyncChatError::FifoEmptied)?;
             if self.is_falsy(this, &first) {
-                self.producer_fifo.pop();
+                fifo.pop();
             }
             let data = match first {
                 Queued::Close => return this.handle_close(),
                 Queued::Producer(producer) => {
                     let data = producer.more()?;
                     if data.is_empty() {
-                        self.producer_fifo
-                            .pop()
-                            .ok_or(AsyncChatError::FifoEmptied)?;
+                        fifo.pop().ok_or(AsyncChatError::FifoEmptied)?;
                     } else {
-                        self.producer_fifo.push_front(data);
+                        fifo.push_front(data);
                     }
                     continue;
                 }
@@ -671,5 +742,21 @@ impl AsyncChatBase {
             return Err(AsyncChatError::FifoEmptied.into());
         }
         Ok(())
+    }
+}
+
+/// Counts a call as long as it lasts.
+struct Inside<'a>(&'a Cell<u16>);
+
+impl Inside<'_> {
+    fn of(depth: &Cell<u16>) -> Inside<'_> {
+        depth.set(depth.get() + 1);
+        Inside(depth)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

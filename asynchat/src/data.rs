@@ -1,6 +1,7 @@
 //! What is sent: bytes, or text and what it becomes.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 
@@ -8,101 +9,105 @@ use crate::error::AsyncChatError;
 
 /// What can be pushed, and what a producer makes: bytes, or text to be encoded.
 ///
-/// `Bytes`, `Vec<u8>` and `String` are taken as they are; slices are copied. A `Bytes` that is pushed to
-/// many channels is shared by them.
+/// `Bytes`, `Vec<u8>` and `String` are taken as they are; slices are copied. Clones share the bytes, so what
+/// is pushed to many channels is there once.
 ///
 /// Python's `push` takes nothing but bytes, since there a `str` is most often a mistake; here text cannot
 /// be mistaken. See [`AsyncChatBase::use_encoding`](crate::AsyncChatBase::use_encoding) for what it becomes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Data {
-    /// Bytes, sent as they are.
-    Bytes(Bytes),
-    /// Text, encoded when it is pushed, or when its turn comes in the queue.
-    Text(String),
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Data {
+    /// Of text, its UTF-8.
+    bytes: Bytes,
+    is_text: bool,
 }
 
 impl Data {
-    /// Whether there is nothing in it: Python's `not data`.
+    /// Whether there is nothing in it: Python's `not data`. A producer ends with such.
     pub fn is_empty(&self) -> bool {
-        match self {
-            Data::Bytes(bytes) => bytes.is_empty(),
-            Data::Text(text) => text.is_empty(),
-        }
+        self.bytes.is_empty()
+    }
+
+    /// The bytes; those of text as UTF-8.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The text, if it is text: Python's `isinstance(data, str)`.
+    pub fn as_str(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.bytes).ok();
+        text.filter(|_| self.is_text)
     }
 
     /// The bytes to send.
-    pub(crate) fn encode(self, encoding: Encoding) -> Result<Bytes, AsyncChatError> {
-        match self {
-            Data::Bytes(bytes) => Ok(bytes),
-            Data::Text(text) => encoding.encode(text).map(Bytes::from),
+    pub(crate) fn encode(&self, encoding: Encoding) -> Result<Bytes, AsyncChatError> {
+        match self.as_str() {
+            Some(text) if encoding != Encoding::Utf8 && !text.is_ascii() => {
+                encoding.encode(text).map(Bytes::from)
+            }
+            _ => Ok(self.bytes.clone()),
+        }
+    }
+
+    /// Takes the first `size` bytes or characters out, or all if there are not so many.
+    pub(crate) fn split_to(&mut self, size: usize) -> Data {
+        let size = match self.as_str() {
+            Some(text) => text
+                .char_indices()
+                .nth(size)
+                .map_or(text.len(), |(at, _)| at),
+            None => size.min(self.bytes.len()),
+        };
+        Data {
+            bytes: self.bytes.split_to(size),
+            is_text: self.is_text,
         }
     }
 }
 
-impl Default for Data {
-    /// Nothing, with which a producer ends.
-    fn default() -> Data {
-        Data::Bytes(Bytes::new())
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 64;
+
+        let prefix = if self.is_text { "" } else { "b" };
+        let shown = &self.bytes[..self.bytes.len().min(MOST)];
+        write!(f, "{prefix}\"{}\"", shown.escape_ascii())?;
+        match self.bytes.len() - shown.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} bytes more"),
+        }
     }
 }
 
-impl From<Bytes> for Data {
-    fn from(bytes: Bytes) -> Data {
-        Data::Bytes(bytes)
-    }
+/// Implements `From` for types that turn into bytes, and into text.
+macro_rules! from {
+    ($is_text:literal: $($type:ty => $bytes:expr),* $(,)?) => {$(
+        impl From<$type> for Data {
+            fn from(data: $type) -> Data {
+                let bytes: fn($type) -> Bytes = $bytes;
+                Data { bytes: bytes(data), is_text: $is_text }
+            }
+        }
+    )*};
 }
 
-impl From<Vec<u8>> for Data {
-    fn from(bytes: Vec<u8>) -> Data {
-        Data::Bytes(bytes.into())
-    }
+from! { false:
+    Bytes => |bytes| bytes,
+    Vec<u8> => Bytes::from,
+    &Vec<u8> => |bytes| Bytes::copy_from_slice(bytes),
+    &[u8] => Bytes::copy_from_slice,
+    Cow<'_, [u8]> => |bytes| bytes.into_owned().into(),
 }
 
-impl From<&Vec<u8>> for Data {
-    fn from(bytes: &Vec<u8>) -> Data {
-        bytes.as_slice().into()
-    }
-}
-
-impl From<&[u8]> for Data {
-    fn from(bytes: &[u8]) -> Data {
-        Data::Bytes(Bytes::copy_from_slice(bytes))
-    }
+from! { true:
+    String => Bytes::from,
+    &String => |text| Bytes::copy_from_slice(text.as_bytes()),
+    &str => |text| Bytes::copy_from_slice(text.as_bytes()),
+    Cow<'_, str> => |text| text.into_owned().into(),
 }
 
 impl<const N: usize> From<&[u8; N]> for Data {
     fn from(bytes: &[u8; N]) -> Data {
         bytes.as_slice().into()
-    }
-}
-
-impl From<Cow<'_, [u8]>> for Data {
-    fn from(bytes: Cow<'_, [u8]>) -> Data {
-        bytes.into_owned().into()
-    }
-}
-
-impl From<String> for Data {
-    fn from(text: String) -> Data {
-        Data::Text(text)
-    }
-}
-
-impl From<&String> for Data {
-    fn from(text: &String) -> Data {
-        Data::Text(text.clone())
-    }
-}
-
-impl From<&str> for Data {
-    fn from(text: &str) -> Data {
-        Data::Text(text.to_owned())
-    }
-}
-
-impl From<Cow<'_, str>> for Data {
-    fn from(text: Cow<'_, str>) -> Data {
-        Data::Text(text.into_owned())
     }
 }
 

@@ -31,6 +31,10 @@ pub enum AsyncChatError {
         /// The character.
         character: char,
     },
+    /// `initiate_send` was called from inside itself too many times, by a producer that pushes each time
+    /// that it is asked for more: Python's `RecursionError`.
+    #[doc(alias = "RecursionError")]
+    TooDeep,
     /// A producer that is a closure in a `RefCell` was asked for more by what it had called itself.
     ProducerRunning,
 }
@@ -62,6 +66,9 @@ impl fmt::Display for AsyncChatError {
                     f,
                     "the encoding {encoding} does not have the character {character:?}"
                 )
+            }
+            AsyncChatError::TooDeep => {
+                f.write_str("a producer pushes each time that it is asked for more")
             }
             AsyncChatError::ProducerRunning => {
                 f.write_str("the producer was asked for more while it was making some")

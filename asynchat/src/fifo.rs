@@ -7,8 +7,9 @@ use std::fmt;
 /// A queue: class `asynchat.fifo`, which Python 2.7 to 3.5 had, and the `deque` that
 /// [`AsyncChatBase::producer_fifo`](crate::AsyncChatBase::producer_fifo) is in all of them.
 ///
-/// It may be changed at any time, by whoever holds a reference. What is looked at is a copy of the entry:
-/// entries are cheap to clone.
+/// It may be changed at any time, by whoever holds a reference. What is looked at is a clone of the entry,
+/// which for those of a channel is cheap. (A `Clone` or `Debug` of your own type must not use the queue that
+/// it is called for.)
 ///
 /// ```
 /// use asynchat::Fifo;
@@ -58,18 +59,18 @@ impl<T> Fifo<T> {
     /// this returns `None`.
     #[doc(alias = "popleft")]
     pub fn pop(&self) -> Option<T> {
-        self.0.borrow_mut().pop_front()
+        self.take_out(VecDeque::pop_front)
     }
 
     /// Takes the last entry out: `deque.pop()`.
     pub fn pop_back(&self) -> Option<T> {
-        self.0.borrow_mut().pop_back()
+        self.take_out(VecDeque::pop_back)
     }
 
     /// Takes an entry out: `del deque[index]`.
     #[doc(alias = "__delitem__")]
     pub fn remove(&self, index: usize) -> Option<T> {
-        self.0.borrow_mut().remove(index)
+        self.take_out(|entries| entries.remove(index))
     }
 
     /// Puts an entry in the place of another, which is returned: `deque[index] = entry`.
@@ -84,6 +85,19 @@ impl<T> Fifo<T> {
             Some(old) => Ok(std::mem::replace(old, entry)),
             None => Err(entry),
         }
+    }
+
+    /// Gives memory back, too: an idle channel has little in its queue.
+    fn take_out(&self, take: impl FnOnce(&mut VecDeque<T>) -> Option<T>) -> Option<T> {
+        const FEW: usize = 4;
+
+        let mut entries = self.0.borrow_mut();
+        let taken = take(&mut entries);
+        if entries.capacity() > FEW && entries.len() < entries.capacity() / 4 {
+            let half = entries.capacity() / 2;
+            entries.shrink_to(half);
+        }
+        taken
     }
 
     /// Takes all entries out: `deque.clear()`.
@@ -103,6 +117,11 @@ impl<T: Clone> Fifo<T> {
     #[doc(alias = "__getitem__")]
     pub fn get(&self, index: usize) -> Option<T> {
         self.0.borrow().get(index).cloned()
+    }
+
+    /// The last entry: `deque[-1]`.
+    pub fn last(&self) -> Option<T> {
+        self.0.borrow().back().cloned()
     }
 
     /// All entries: `list(fifo)`.

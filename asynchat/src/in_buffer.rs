@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::terminator::Needle;
+use crate::terminator::{Needle, Searched};
 
 /// The bytes from `start` on of a vector. What is collected is not cut off but passed by, so that no byte is
 /// moved for it; Python makes a new buffer for each line.
@@ -14,8 +14,8 @@ pub(crate) struct InBuffer {
     start: Cell<usize>,
     /// Counts the changes of `bytes`: cheaper to compare, once for each line, than what it counts.
     version: Cell<usize>,
-    /// How many bytes at the beginning are known to be that of `needle`.
-    matched: Cell<usize>,
+    /// How far the buffer has been searched for `needle`.
+    searched: Cell<Searched>,
     needle: RefCell<Option<Needle>>,
 }
 
@@ -43,7 +43,7 @@ impl InBuffer {
 
     pub(crate) fn set(&self, bytes: Vec<u8>) {
         self.start.set(0);
-        self.matched.set(0);
+        self.searched.take();
         self.changed();
         self.bytes.replace(Rc::new(bytes));
     }
@@ -54,11 +54,6 @@ impl InBuffer {
             start: self.start.get(),
             version: self.version.get(),
         }
-    }
-
-    /// Whether the buffer is still what it was.
-    pub(crate) fn is(&self, view: &View) -> bool {
-        self.version.get() == view.version && self.start.get() == view.start
     }
 
     /// Makes `view` what the buffer is now.
@@ -103,6 +98,9 @@ impl InBuffer {
     /// Gives the memory back that is not needed for what is left.
     pub(crate) fn release(&self) {
         let (len, start) = (self.len(), self.start.get());
+        if self.searched.get() == Searched::default() {
+            self.needle.take();
+        }
         let mut bytes = self.bytes.borrow_mut();
         if let Some(bytes) = Rc::get_mut(&mut bytes)
             && bytes.capacity() > 2 * len
@@ -117,7 +115,12 @@ impl InBuffer {
     pub(crate) fn skip(&self, count: i64) {
         let skipped = slice_index(self.len(), count);
         self.start.set(self.start.get() + skipped);
-        self.matched.set(0);
+        let Searched { at, matched } = self.searched.get();
+        // What is left of the search, unless its last match began before what is left.
+        self.searched.set(match at.checked_sub(skipped) {
+            Some(at) if at >= matched => Searched { at, matched },
+            _ => Searched::default(),
+        });
     }
 
     /// `self.ac_in_buffer = b''`
@@ -130,17 +133,21 @@ impl InBuffer {
         self.skip(self.len().saturating_sub(count) as i64);
     }
 
-    /// How many bytes at the beginning are known to be that of `needle`.
-    pub(crate) fn matched(&self, needle: &Needle) -> usize {
-        let known = self.matched.get();
-        let same = || matches!(&*self.needle.borrow(), Some(known) if known.ptr_eq(needle));
-        if known > 0 && same() { known } else { 0 }
+    /// How far the buffer has been searched for `needle`.
+    pub(crate) fn searched(&self, needle: &Needle) -> Searched {
+        match &*self.needle.borrow() {
+            Some(known) if known.ptr_eq(needle) => self.searched.get(),
+            _ => Searched::default(),
+        }
     }
 
-    /// Remembers that the first `matched` bytes are the beginning of `needle`.
-    pub(crate) fn set_matched(&self, needle: &Needle, matched: usize) {
-        self.matched.set(matched);
-        *self.needle.borrow_mut() = Some(needle.clone());
+    /// Remembers how far the buffer has been searched for `needle`.
+    pub(crate) fn set_searched(&self, needle: &Needle, searched: Searched) {
+        self.searched.set(searched);
+        let mut known = self.needle.borrow_mut();
+        if !matches!(&*known, Some(known) if known.ptr_eq(needle)) {
+            *known = Some(needle.clone());
+        }
     }
 }
 

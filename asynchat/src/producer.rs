@@ -14,11 +14,12 @@ use crate::error::AsyncChatError;
 ///
 /// In Python any object with a method `more` is one. Here any type that implements this trait is, and so
 /// is a closure (`Fn() -> Result<Data>`, boxed or not), and one that changes what it has captured
-/// (`FnMut`) in a `RefCell`.
+/// (`FnMut`) in a `RefCell`. A `Box<dyn Producer>` is queued as `Queued::Producer(Rc::from(producer))`.
 ///
 /// While `more` runs, the producer is still the first of the queue. It may push, close, discard the buffers
 /// and whatever else a callback may; what it pushes to its own channel makes the channel send, and so
-/// ask the same producer for more, in between.
+/// ask the same producer for more, in between: one that pushes each time that it is asked fails with
+/// [`AsyncChatError::TooDeep`].
 ///
 /// ```
 /// use std::cell::{Cell, RefCell};
@@ -66,7 +67,7 @@ pub trait Producer: 'static {
     fn more(&self) -> Result<Data>;
 
     /// Python's truth value of the object, false where its class has a `__len__` that returns 0 or a
-    /// `__bool__` that says so. Asked only under
+    /// `__bool__` that says so. It matters only under
     /// [`Quirks::falsy_producer_ends`](asyncore::Quirks::falsy_producer_ends).
     #[doc(alias = "__bool__")]
     #[doc(alias = "__len__")]
@@ -126,7 +127,7 @@ impl SimpleProducer {
     }
 
     /// Hands out `data` in pieces of this size, bytes of bytes and characters of text:
-    /// `simple_producer(data, buffer_size)`.
+    /// `simple_producer(data, buffer_size)`. A size of 0 ends at once.
     pub fn with_buffer_size(data: impl Into<Data>, buffer_size: usize) -> SimpleProducer {
         SimpleProducer {
             data: RefCell::new(data.into()),
@@ -137,17 +138,7 @@ impl SimpleProducer {
 
 impl Producer for SimpleProducer {
     fn more(&self) -> Result<Data> {
-        Ok(match &mut *self.data.borrow_mut() {
-            Data::Bytes(bytes) => {
-                let size = self.buffer_size.min(bytes.len());
-                Data::Bytes(bytes.split_to(size))
-            }
-            Data::Text(text) => {
-                let end = text.char_indices().nth(self.buffer_size);
-                let rest = text.split_off(end.map_or(text.len(), |(at, _)| at));
-                Data::Text(std::mem::replace(text, rest))
-            }
-        })
+        Ok(self.data.borrow_mut().split_to(self.buffer_size))
     }
 }
 
@@ -159,6 +150,7 @@ pub enum Queued {
     /// A producer, which is asked for more until it has none.
     Producer(Rc<dyn Producer>),
     /// The end of the queue, where the channel closes itself: Python's `None`.
+    #[doc(alias = "None")]
     Close,
 }
 
@@ -179,7 +171,7 @@ macro_rules! queued_data {
     )*};
 }
 
-queued_data!(Data, Bytes, Vec<u8>, &[u8], String, &str);
+queued_data!(Data, Bytes, Vec<u8>, &Vec<u8>, &[u8], String, &String, &str);
 
 impl<const N: usize> From<&[u8; N]> for Queued {
     fn from(data: &[u8; N]) -> Queued {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use memchr::memmem::Finder;
 
 /// What ends a piece of the input: [`set_terminator`](crate::AsyncChat::set_terminator).
@@ -31,68 +32,44 @@ pub enum Terminator {
     Bytes(Needle),
 }
 
-impl Terminator {
-    /// Whether there is one: Python's truth value, false for `None`, `0` and `b""`.
-    pub fn is_some(&self) -> bool {
-        match self {
-            Terminator::None => false,
-            Terminator::Count(count) => *count != 0,
-            Terminator::Bytes(bytes) => !bytes.is_empty(),
-        }
-    }
-}
-
 impl From<Needle> for Terminator {
     fn from(needle: Needle) -> Terminator {
         Terminator::Bytes(needle)
     }
 }
 
-impl From<Vec<u8>> for Terminator {
-    fn from(bytes: Vec<u8>) -> Terminator {
-        Needle::new(&bytes, false).into()
-    }
+/// Implements `From` for types of bytes, of text, and of numbers.
+macro_rules! from {
+    (bytes: $($type:ty),*) => {$(
+        impl From<$type> for Terminator {
+            fn from(bytes: $type) -> Terminator {
+                Needle::new(&bytes, false).into()
+            }
+        }
+    )*};
+    (text: $($type:ty),*) => {$(
+        impl From<$type> for Terminator {
+            fn from(text: $type) -> Terminator {
+                Needle::new(text.as_bytes(), true).into()
+            }
+        }
+    )*};
+    (count: $($type:ty),*) => {$(
+        impl From<$type> for Terminator {
+            fn from(count: $type) -> Terminator {
+                Terminator::Count(count.into())
+            }
+        }
+    )*};
 }
 
-impl From<&[u8]> for Terminator {
-    fn from(bytes: &[u8]) -> Terminator {
-        Needle::new(bytes, false).into()
-    }
-}
+from!(bytes: Bytes, Vec<u8>, &Vec<u8>, &[u8]);
+from!(text: String, &String, &str);
+from!(count: i8, i16, i32, i64, u8, u16, u32);
 
 impl<const N: usize> From<&[u8; N]> for Terminator {
     fn from(bytes: &[u8; N]) -> Terminator {
         bytes.as_slice().into()
-    }
-}
-
-impl From<&str> for Terminator {
-    fn from(text: &str) -> Terminator {
-        Needle::new(text.as_bytes(), true).into()
-    }
-}
-
-impl From<String> for Terminator {
-    fn from(text: String) -> Terminator {
-        text.as_str().into()
-    }
-}
-
-impl From<i64> for Terminator {
-    fn from(count: i64) -> Terminator {
-        Terminator::Count(count)
-    }
-}
-
-impl From<i32> for Terminator {
-    fn from(count: i32) -> Terminator {
-        Terminator::Count(count.into())
-    }
-}
-
-impl From<u32> for Terminator {
-    fn from(count: u32) -> Terminator {
-        Terminator::Count(count.into())
     }
 }
 
@@ -132,6 +109,15 @@ thread_local! {
     static RECENT: RefCell<Vec<Needle>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How far a search has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Searched {
+    /// So many bytes do not have the needle in them,
+    pub(crate) at: usize,
+    /// but so many at their end may be its beginning.
+    pub(crate) matched: usize,
+}
+
 /// What [`Needle::search`] finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -152,9 +138,10 @@ impl Needle {
         const MOST: usize = 8;
         const LONGEST: usize = 64;
 
-        let same = |needle: &&Needle| *needle.0.bytes == *bytes && needle.0.is_text == is_text;
-        if let Some(needle) = recent.iter().find(same) {
-            return needle.clone();
+        let same = |needle: &Needle| *needle.0.bytes == *bytes && needle.0.is_text == is_text;
+        if let Some(at) = recent.iter().position(same) {
+            recent[..=at].rotate_right(1);
+            return recent[0].clone();
         }
         let needle = Needle::make(bytes, is_text);
         if bytes.len() <= LONGEST {
@@ -183,14 +170,16 @@ impl Needle {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Searches a haystack whose first `matched` bytes are known to be the beginning of the needle, as an
-    /// earlier search found them at the end of a shorter haystack. Takes time in proportion to the rest
-    /// of the haystack, and neither to the needle nor to what had matched.
+    /// Searches a haystack from where an earlier search of its beginning ended. Takes time in proportion
+    /// to the rest of the haystack, and neither to the needle nor to what was searched before.
     ///
     /// What goes on from a beginning is followed byte by byte, as Knuth, Morris and Pratt do. Where there
     /// is none, which is nearly always, `memchr` goes over sixteen or more bytes at a time.
-    pub(crate) fn search(&self, haystack: &[u8], mut matched: usize) -> Found {
-        let mut at = matched;
+    pub(crate) fn search(&self, haystack: &[u8], searched: Searched) -> Found {
+        let Searched {
+            mut at,
+            mut matched,
+        } = searched;
         while matched > 0 {
             let Some(&byte) = haystack.get(at) else {
                 return Found::Prefix(matched);
@@ -261,7 +250,7 @@ impl Deref for Needle {
 
 impl PartialEq for Needle {
     fn eq(&self, other: &Needle) -> bool {
-        **self == **other
+        **self == **other && self.0.is_text == other.0.is_text
     }
 }
 
@@ -279,8 +268,8 @@ impl fmt::Debug for Needle {
 /// ```
 /// use asynchat::find_prefix_at_end;
 ///
-/// assert_eq!(find_prefix_at_end(b"qwerty\r", b"\r\n"), 1);
-/// assert_eq!(find_prefix_at_end(b"qwertydkjf", b"\r\n"), 0);
+/// assert_eq!(find_prefix_at_end(b"the end\r\n.", b"\r\n.\r\n"), 3);
+/// assert_eq!(find_prefix_at_end(b"the end", b"\r\n.\r\n"), 0);
 /// ```
 #[doc(alias = "asynchat.find_prefix_at_end")]
 pub fn find_prefix_at_end(haystack: &[u8], needle: &[u8]) -> usize {

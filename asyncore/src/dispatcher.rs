@@ -729,7 +729,11 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
         match this.socket()?.recv(buffer) {
             // A closed connection is readable and has nothing to read.
             Ok(0) => {
-                this.handle_close()?;
+                match this.handle_close() {
+                    // CPython takes it for one of `recv` itself.
+                    Err(error) if error.is_disconnected() => this.handle_close()?,
+                    handled => handled?,
+                }
                 Ok(0)
             }
             Ok(received) => Ok(received),

@@ -255,11 +255,15 @@ impl State {
         mut timeout: Option<Duration>,
         ready: &mut Vec<Ready>,
     ) -> Result<Option<Duration>> {
+        let only_news = roster.told && roster.version == self.version;
+        roster.told = false;
+        if roster.version != self.version {
+            // The roster of a pass inside this one would take what it told the kernel to be still so.
+            self.changed();
+        }
         let Some(poller) = &self.poller else {
             return Ok(timeout);
         };
-        let only_news = roster.told && roster.version == self.version;
-        roster.told = false;
         let mut all_watched = true;
         let concerned = |asked: &&Asked| asked.news || !only_news;
         for asked in roster.asked.iter().filter(concerned) {

@@ -3,9 +3,16 @@
 
 mod captured_log;
 pub mod chat_model;
+pub mod comparison;
+pub mod kept;
+pub mod live_python;
 pub mod order_and_flags;
 pub mod python;
 pub mod reentrancy;
+pub mod scenario;
+pub mod scenario_generator;
+pub mod scenario_runner;
+pub mod scenario_shrinker;
 pub mod situation;
 mod tear_down;
 pub mod traced;

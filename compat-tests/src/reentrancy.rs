@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use asynchat::{AsyncChat, AsyncChatBase, Terminator};
+use asynchat::{AsyncChat, AsyncChatBase};
 use asyncore::socket2::{Domain, Type};
 use asyncore::{
     Dispatcher, DispatcherBase, DispatcherWithSend, DispatcherWithSendBase, Loop,
@@ -138,7 +138,7 @@ impl Class for AsyncChatBase {
     fn prepare(channel: &Channel<Self>) {
         channel.chunk.set(None);
         channel.details.set(Traced::chat_details);
-        *channel.base().terminator.borrow_mut() = Terminator::from(b"c");
+        channel.base().replace_terminator(b"c");
     }
 }
 

@@ -62,6 +62,7 @@ pub fn name_of(error: &Error) -> String {
             AsyncChatError::CountReplaced => "TypeError",
             AsyncChatError::FifoEmptied => "IndexError",
             AsyncChatError::Unencodable { .. } => "UnicodeEncodeError",
+            AsyncChatError::TooDeep => "RecursionError",
             _ => "ValueError",
         }
     } else {
@@ -393,10 +394,10 @@ impl AsyncChat for Traced<AsyncChatBase> {
 impl Traced<AsyncChatBase> {
     /// The state of a chat channel besides that of any.
     pub fn chat_details(&self) -> String {
-        let terminator = match &*self.base.terminator.borrow() {
+        let terminator = match self.base.terminator() {
             Terminator::None => "None".to_owned(),
             Terminator::Count(count) => count.to_string(),
-            Terminator::Bytes(bytes) => show(bytes),
+            Terminator::Bytes(bytes) => show(&bytes),
         };
         format!(
             ", {} queued, received {}, terminator {terminator}",

@@ -109,9 +109,11 @@ impl Dispatcher for Chat {
 
 impl AsyncChat for Chat {
     fn collect_incoming_data(&self, data: &[u8]) -> Result {
+        // Enough to tell them apart, and not so much that it is what takes the time.
+        let start = &data[..data.len().min(100)];
         self.calls
             .borrow_mut()
-            .push(data.escape_ascii().to_string());
+            .push(start.escape_ascii().to_string());
         self.call(&self.on_collect, data)
     }
 
@@ -364,6 +366,33 @@ fn a_terminator_that_almost_matches_over_and_over_is_searched_in_linear_time() -
     Ok(())
 }
 
+/// Were the whole buffer searched again with each byte, this would not end: 4 * 10^10 steps.
+#[test]
+fn what_a_failing_callback_leaves_is_not_searched_again() -> Result {
+    const LENGTH: usize = 200_000;
+
+    let chat = chat();
+    chat.set_terminator(b"\r\n")?;
+    chat.on_collect(|chat, _| {
+        chat.calls.take();
+        Err(Error::msg("not now"))
+    });
+    for _ in 0..LENGTH {
+        assert!(chat.read(&[b"a"]).is_err());
+    }
+    assert!(chat.read(&[b"\r\n"]).is_err());
+    for _ in 0..LENGTH {
+        assert!(chat.read(&[b"b"]).is_err());
+    }
+    chat.on_collect(|chat, data| {
+        chat.calls.replace(vec![data.len().to_string()]);
+        Ok(())
+    });
+    // The first line, whose call the last one's replaces, and then the rest.
+    assert_eq!(chat.read(&[b"b"])?, [(LENGTH + 1).to_string()]);
+    Ok(())
+}
+
 #[test]
 fn the_longest_beginning_at_the_end_is_found() {
     for (haystack, needle, expected) in [
@@ -488,6 +517,23 @@ fn a_closure_that_asks_itself_for_more_is_an_error_that_says_so() -> Result {
     assert!(matches!(
         error.downcast_ref(),
         Some(AsyncChatError::ProducerRunning)
+    ));
+    Ok(())
+}
+
+#[test]
+fn a_producer_that_pushes_each_time_is_an_error_that_says_so() -> Result {
+    let chat = chat();
+    let channel = Rc::downgrade(&chat);
+    let error = chat
+        .push_with_producer(move || {
+            channel.upgrade().expect("it is sending").push(b"x")?;
+            Ok("y".into())
+        })
+        .expect_err("there is no end to it");
+    assert!(matches!(
+        error.downcast_ref(),
+        Some(AsyncChatError::TooDeep)
     ));
     Ok(())
 }
@@ -622,6 +668,9 @@ fn text_becomes_utf_8_unless_an_encoding_is_used() -> Result {
     chat.base.encoding.set(Encoding::Latin1);
     chat.set_terminator("é")?;
     assert_eq!(chat.read(&[b"a\xe9b"])?, ["a", "found", "b"]);
+    // As one from an overridden `get_terminator` would be.
+    chat.base.replace_terminator("è");
+    assert_eq!(chat.read(&[b"a\xe8b"])?, ["a", "found", "b"]);
     Ok(())
 }
 
@@ -672,14 +721,15 @@ impl<T: AsyncChat> BaseClass<T> for UpperBase {
 
 impl<T: AsyncChat> AsyncChatClass<T> for UpperBase {
     type AsyncChatSuper = AsyncChatBase;
+    const AC_IN_BUFFER_SIZE: usize = 1000;
     fn async_chat_super(&self) -> &AsyncChatBase {
         &self.chat
     }
 
     fn push(&self, this: &T, data: Data) -> Result {
-        match data {
-            Data::Text(text) => self.chat.push(this, text.to_uppercase().into()),
-            data => self.chat.push(this, data),
+        match data.as_str() {
+            Some(text) => self.chat.push(this, text.to_uppercase().into()),
+            None => self.chat.push(this, data),
         }
     }
 }
@@ -734,6 +784,9 @@ fn methods_are_looked_up_one_class_at_a_time() -> Result {
         base,
         pushes: Cell::new(0),
     });
+    let chat = object.async_chat();
+    assert_eq!(chat.ac_in_buffer_size.get(), 1000);
+    assert_eq!(chat.ac_out_buffer_size.get(), 4096);
     object.push("loud")?;
     assert_eq!(object.pushes.get(), 1);
     let queued = object.async_chat().producer_fifo.first();

@@ -424,6 +424,10 @@ fn a_pass_inside_an_answer_does_not_change_what_the_outer_one_waits_for() -> Res
         2,
         "it wanted to read when the outer pass asked it"
     );
+    // Nor does the outer one change what the inner one's answers are taken for.
+    wants.set(false);
+    poll(Duration::ZERO, Some(&map))?;
+    assert_eq!(channel.events.get(), 2, "it does not want to read");
     Ok(())
 }
 

@@ -736,13 +736,13 @@ impl Chat {
         let state = format!(
             "[{} {} '{}' '{}' {}]",
             if self.connected() { "on" } else { "off" },
-            match &*chat.terminator.borrow() {
+            match chat.terminator() {
                 Terminator::None => "none".to_owned(),
                 Terminator::Count(count) => count.to_string(),
                 Terminator::Bytes(bytes) => format!("={}", bytes.escape_ascii()),
             },
             chat.ac_in_buffer().escape_ascii(),
-            chat.incoming.borrow().escape_ascii(),
+            chat.incoming().escape_ascii(),
             queue.join(","),
         );
         if *self.state.borrow() != state {
@@ -921,8 +921,7 @@ fn name_of(error: &Error) -> String {
 
 fn show(entry: &Queued) -> String {
     match entry {
-        Queued::Data(Data::Bytes(bytes)) => format!("'{}'", bytes.escape_ascii()),
-        Queued::Data(Data::Text(text)) => panic!("no case queues text: {text}"),
+        Queued::Data(data) => format!("'{}'", data.as_bytes().escape_ascii()),
         Queued::Producer(_) => "P".to_owned(),
         Queued::Close => "None".to_owned(),
     }
