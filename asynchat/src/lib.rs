@@ -75,7 +75,7 @@
 //! | `ac_in_buffer_size = 65536` in the class | `const AC_IN_BUFFER_SIZE: usize = 65536;` in `impl AsyncChat` |
 //! | `self.ac_in_buffer_size = 65536` | `self.async_chat().ac_in_buffer_size.set(65536)` |
 //! | `self.set_terminator(b"\r\n")`, `(n)`, `(None)` | `self.set_terminator(b"\r\n")?`, `(n)`, `(None)` |
-//! | `self.get_terminator()`, `self.terminator` | `self.get_terminator()`, `self.async_chat().terminator` |
+//! | `self.get_terminator()`, `self.terminator` | `self.get_terminator()`, `self.async_chat().terminator()` |
 //! | `def collect_incoming_data(self, data)` | `fn collect_incoming_data(&self, data: &[u8]) -> Result` |
 //! | `def found_terminator(self)` | `fn found_terminator(&self) -> Result` |
 //! | `self._collect_incoming_data(data)`, `self._get_data()` | the same |
@@ -85,8 +85,8 @@
 //! | `asynchat.simple_producer(data, 512)` | `SimpleProducer::with_buffer_size(data, 512)` |
 //! | `self.close_when_done()`, `self.initiate_send()` | `self.close_when_done()?`, `self.initiate_send()?` |
 //! | `self.discard_buffers()` | `self.discard_buffers()` |
-//! | `self.ac_in_buffer`, `self.incoming` | `self.async_chat().ac_in_buffer()`, `self.async_chat().incoming` |
-//! | `len(self.producer_fifo)`, `self.producer_fifo.append(p)` | `self.async_chat().producer_fifo.len()`, `.push(p)`, … |
+//! | `self.ac_in_buffer`, `self.incoming` | `self.async_chat().ac_in_buffer()`, `self.async_chat().incoming()` |
+//! | `len(self.producer_fifo)`, `self.producer_fifo.append(None)` | `self.async_chat().producer_fifo.len()`, `.push(Queued::Close)`, … |
 //! | `asynchat.fifo()` | `Fifo::new()` |
 //! | `asynchat.find_prefix_at_end(haystack, needle)` | `find_prefix_at_end(haystack, needle)` |
 //! | `use_encoding = 1`, `encoding = "latin-1"` | `const USE_ENCODING: bool = true;`, `const ENCODING: Encoding = Encoding::Latin1;` |
@@ -103,7 +103,8 @@
 //!
 //! # Speed
 //!
-//! Input is searched once, whatever the terminator and however the stream is cut, and handed on without a copy.
+//! Input is searched once for a terminator, whatever it is and however the stream is cut, and handed on without
+//! a copy. (One that changes is searched for anew in what was held back.)
 //! `cargo run --release -p compat-tests --bin chat_benchmark` compares with CPython and with a bare search.
 
 mod async_chat;

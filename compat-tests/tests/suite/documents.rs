@@ -63,7 +63,13 @@ fn the_readme_counts_what_is_compared() {
     let rows = include_str!("../../recorded/reentrancy.txt").lines();
     let rows = rows.filter(|row| !row.starts_with('['));
     let cases: usize = rows.map(|row| row.split(' ').count() - 3).sum();
-    for figure in [format!("{situations} situations"), format!("{cases} cases")] {
+    let areas = compat_tests::kept::areas().expect("the kept scenarios can be read");
+    let scenarios: usize = areas.iter().map(|area| area.scenarios.len()).sum();
+    for figure in [
+        format!("{situations} situations"),
+        format!("{cases} cases"),
+        format!("{scenarios} [scenarios]"),
+    ] {
         assert!(README.contains(&figure), "the README does not say {figure}");
     }
 }

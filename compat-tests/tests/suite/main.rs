@@ -11,6 +11,7 @@ mod documents;
 mod faults;
 mod inheritance;
 mod quirks;
+mod scenarios;
 mod sockets;
 mod traces;
 
