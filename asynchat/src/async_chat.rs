@@ -510,7 +510,10 @@ impl AsyncChatBase {
         while !view.bytes().is_empty() {
             // Python takes it before it asks for the terminator, which may change the buffer if overridden.
             let len_before = view.bytes().len();
-            let terminator = self.encoded(this.get_terminator())?;
+            let mut terminator = this.get_terminator();
+            if self.use_encoding.get() {
+                terminator = self.encoded(terminator)?;
+            }
             self.ac_in_buffer.refresh(&mut view);
             let buffer = view.bytes();
             let goes_on = match terminator {
@@ -544,35 +547,35 @@ impl AsyncChatBase {
         len_before: usize,
         buffer: &[u8],
     ) -> Result<bool> {
-        let found = needle.search(buffer, self.ac_in_buffer.searched(needle));
-        let (at, matched) = match found {
-            Found::Whole(index) => (index, 0),
-            Found::Prefix(matched) => (buffer.len(), matched),
-        };
-        // Before the callback, for if it fails all stays as it is, and is looked through again.
-        self.ac_in_buffer
-            .set_searched(needle, Searched { at, matched });
-        match found {
+        match needle.search(buffer, self.ac_in_buffer.searched(needle)) {
             Found::Whole(index) => {
-                if index > 0 {
-                    // An empty piece is not worth a call.
-                    this.collect_incoming_data(&buffer[..index])?;
+                // An empty piece is not worth a call.
+                if index > 0
+                    && let Err(error) = this.collect_incoming_data(&buffer[..index])
+                {
+                    // All stays as it is, and will be looked through again.
+                    let searched = Searched {
+                        at: index,
+                        matched: 0,
+                    };
+                    if self.ac_in_buffer.is(buffer) {
+                        self.ac_in_buffer.set_searched(needle, searched);
+                    }
+                    return Err(error);
                 }
                 self.ac_in_buffer.skip((index + needle.len()) as i64);
                 this.found_terminator()?;
                 Ok(true)
             }
-            Found::Prefix(0) => {
-                this.collect_incoming_data(buffer)?;
-                self.ac_in_buffer.clear();
-                Ok(true)
-            }
             Found::Prefix(matched) => {
+                let at = buffer.len();
+                self.ac_in_buffer
+                    .set_searched(needle, Searched { at, matched });
                 if matched != len_before {
-                    this.collect_incoming_data(&buffer[..buffer.len() - matched])?;
+                    this.collect_incoming_data(&buffer[..at - matched])?;
                     self.ac_in_buffer.keep_last(matched);
                 }
-                Ok(false)
+                Ok(matched == 0)
             }
         }
     }

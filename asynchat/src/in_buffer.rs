@@ -56,6 +56,11 @@ impl InBuffer {
         }
     }
 
+    /// Whether the buffer is still what a view of it, which must still be there, showed.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        std::ptr::eq(&self.bytes.borrow()[self.start.get()..], shown)
+    }
+
     /// Makes `view` what the buffer is now.
     pub(crate) fn refresh(&self, view: &mut View) {
         if view.version == self.version.get() {
@@ -99,7 +104,9 @@ impl InBuffer {
     pub(crate) fn release(&self) {
         let (len, start) = (self.len(), self.start.get());
         if self.searched.get() == Searched::default() {
-            self.needle.take();
+            let needle = &mut *self.needle.borrow_mut();
+            // The small ones are shared, and soon needed again.
+            needle.take_if(|needle| needle.len() > 64);
         }
         let mut bytes = self.bytes.borrow_mut();
         if let Some(bytes) = Rc::get_mut(&mut bytes)

@@ -74,7 +74,7 @@ def digest(data):
         value = 0xCBF29CE484222325
         for byte in bytearray(data):
             value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-        if len(DIGESTS) > 100:
+        if len(DIGESTS) > 10:
             DIGESTS.clear()
         DIGESTS[data] = value
     return value >> 32
@@ -137,6 +137,7 @@ def count_of(request, sock):
 
 
 def wait_until(look):
+    """Waits until what `look` looks at is so."""
     looks = 0
     deadline = None
     while not look():
@@ -173,11 +174,11 @@ def forget_connection(sock):
 
 def close_with_reset(sock):
     """Closes a socket, or anything else that can be."""
-    try:
-        forget_connection(sock)
-    except (AttributeError, EnvironmentError):
-        pass
-    sock.close()
+    for close in forget_connection, lambda sock: sock.close():
+        try:
+            close(sock)
+        except (AttributeError, EnvironmentError):
+            pass  # It is no socket, or closed already.
 
 
 def fileno_of(sock):
@@ -233,6 +234,7 @@ class Peer(object):
         self.tcp = tcp
         self.near = lambda: None
         self.listener = None  # a weak reference to where the connection waits, until it has been accepted
+        self.address = None  # from where it does
         self.given = 0  # how much the channel's end has taken to be sent
         self.sent = 0  # how much this end has
         if far is not None:
@@ -310,11 +312,14 @@ class Peer(object):
         stuck = self.tcp and is_stuck(self.far)
         # With something unread it is a reset.
         shown = WAS_RESET if self.tcp and count_of(termios.FIONREAD, self.far) else ENDED
+        # Who closes last does it with a reset: nobody is left to see the difference.
+        if self.tcp and self.near_socket() is None and not self.is_waiting():
+            forget_connection(self.far)
         self.far.close()
         if not stuck:
             near = self.wait_for_near(shown)
             if near is not None:
-                forget_connection(near)  # Nobody is left to see the difference.
+                forget_connection(near)
 
     def do_reset(self, step):
         if not self.tcp:
@@ -935,12 +940,15 @@ class Story(object):
         if listens:
             wait_until(lambda: tcp_info(listener)[1] > waiting)
             peer.listener = weakref.ref(listener)
+            peer.address = far.getsockname()
 
     def accepted(self, near, address):
         for peer in list(self.peers.values()) + self.earlier:
-            if peer.listener is not None and peer.is_open() and peer.far.getsockname() == address:
+            if peer.listener is not None and peer.address == address:
                 peer.listener = None
                 peer.near = weakref.ref(near)
+                if not peer.is_open():
+                    forget_connection(near)
 
     # The end.
 
