@@ -9,15 +9,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::rc::{Rc, Weak};
 
 use asynchat::bytes::Bytes;
 use asynchat::{AsyncChat, AsyncChatBase};
 use asyncore::socket2::{Domain, Type};
-use asyncore::{Address, Dispatcher, DispatcherBase, Error, Loop, Result, Socket, close_all};
+use asyncore::{Address, Dispatcher, DispatcherBase, Error, Result, Socket};
 use clap::Parser;
+use examples::{Listen, program};
 
 const MAX_LINE: usize = 1024;
 const MAX_NAME: usize = 20;
@@ -357,39 +357,13 @@ impl Dispatcher for ChatServer {
 /// Lets people talk to one another.
 #[derive(Parser)]
 struct Args {
-    /// The IPv4 address, or name of one, to listen on
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-
-    /// The port to listen on; 0 picks one
-    #[arg(long, default_value_t = 8006)]
-    port: u16,
-
-    /// Run the loop with the order and meaning of poll(2) rather than select(2)
-    #[arg(long)]
-    poll: bool,
+    #[command(flatten)]
+    listen: Listen<8006>,
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
-    match serve(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("chat_server: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn serve(args: &Args) -> Result {
-    let server = ChatServer::new(&args.host, args.port)?;
-    examples::watch_signals()?;
-
-    let mut stdout = io::stdout();
-    writeln!(stdout, "listening on {}", server.socket()?.local_addr()?)?;
-    stdout.flush()?;
-
-    let ended = Loop::new().use_poll(args.poll).run();
-    close_all(None, true)?;
-    examples::except_keyboard_interrupt(ended)
+    program(|args: &Args| {
+        let server = ChatServer::new(&args.listen.host, args.listen.port)?;
+        args.listen.serve(&*server)
+    })
 }

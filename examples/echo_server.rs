@@ -8,16 +8,16 @@
 //! Ends with Ctrl-C. `RUST_LOG=info` shows the connections.
 
 use std::cell::Cell;
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use asyncore::socket2::{Domain, Type};
 use asyncore::{
     Address, BaseClass, Dispatcher, DispatcherBase, DispatcherWithSend, DispatcherWithSendBase,
-    Error, Loop, Result, Socket, close_all,
+    Error, Result, Socket,
 };
 use clap::Parser;
+use examples::{Listen, program};
 
 struct EchoHandler {
     base: DispatcherWithSendBase,
@@ -112,39 +112,13 @@ impl Dispatcher for EchoServer {
 /// Sends back whatever it is sent.
 #[derive(Parser)]
 struct Args {
-    /// The IPv4 address, or name of one, to listen on
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-
-    /// The port to listen on; 0 picks one
-    #[arg(long, default_value_t = 8007)]
-    port: u16,
-
-    /// Run the loop with the order and meaning of poll(2) rather than select(2)
-    #[arg(long)]
-    poll: bool,
+    #[command(flatten)]
+    listen: Listen<8007>,
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
-    match serve(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("echo_server: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn serve(args: &Args) -> Result {
-    let server = EchoServer::new(&args.host, args.port)?;
-    examples::watch_signals()?;
-
-    let mut stdout = io::stdout();
-    writeln!(stdout, "listening on {}", server.socket()?.local_addr()?)?;
-    stdout.flush()?;
-
-    let ended = Loop::new().use_poll(args.poll).run();
-    close_all(None, true)?;
-    examples::except_keyboard_interrupt(ended)
+    program(|args: &Args| {
+        let server = EchoServer::new(&args.listen.host, args.listen.port)?;
+        args.listen.serve(&*server)
+    })
 }

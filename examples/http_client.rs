@@ -14,6 +14,7 @@ use std::rc::Rc;
 use asyncore::socket2::{Domain, Type};
 use asyncore::{Dispatcher, DispatcherBase, Error, Loop, Result};
 use clap::Parser;
+use examples::program;
 
 struct HttpClient {
     base: DispatcherBase,
@@ -104,17 +105,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
-    match fetch(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("http_client: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn fetch(args: &Args) -> Result {
-    let _client = HttpClient::new(&args.host, args.port, &args.path)?;
-    Loop::new().run()
+    program(|args: &Args| {
+        let _client = HttpClient::new(&args.host, args.port, &args.path)?;
+        Loop::new().run()
+    })
 }

@@ -11,7 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Take, Write};
+use std::io::{self, Read, Seek, SeekFrom, Take};
 use std::net::Shutdown;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -21,8 +21,9 @@ use std::time::SystemTime;
 use asynchat::bytes::Bytes;
 use asynchat::{AsyncChat, AsyncChatBase, Data, Producer};
 use asyncore::socket2::{Domain, Type};
-use asyncore::{Address, Dispatcher, DispatcherBase, Error, Loop, Result, Socket, close_all};
+use asyncore::{Address, Dispatcher, DispatcherBase, Error, Result, Socket};
 use clap::Parser;
+use examples::{Listen, program};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode, Version};
 use http_range_header::{RangeUnsatisfiableError, parse_range_header};
@@ -541,43 +542,17 @@ impl Dispatcher for HttpServer {
 /// Serves the files of a directory over HTTP.
 #[derive(Parser)]
 struct Args {
-    /// The IPv4 address, or name of one, to listen on
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-
-    /// The port to listen on; 0 picks one
-    #[arg(long, default_value_t = 8080)]
-    port: u16,
+    #[command(flatten)]
+    listen: Listen<8080>,
 
     /// The directory to serve
     #[arg(long, default_value = ".")]
     root: PathBuf,
-
-    /// Run the loop with the order and meaning of poll(2) rather than select(2)
-    #[arg(long)]
-    poll: bool,
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
-    match serve(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("http_server: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn serve(args: &Args) -> Result {
-    let server = HttpServer::new(&args.host, args.port, &args.root)?;
-    examples::watch_signals()?;
-
-    let mut stdout = io::stdout();
-    writeln!(stdout, "listening on {}", server.socket()?.local_addr()?)?;
-    stdout.flush()?;
-
-    let ended = Loop::new().use_poll(args.poll).run();
-    close_all(None, true)?;
-    examples::except_keyboard_interrupt(ended)
+    program(|args: &Args| {
+        let server = HttpServer::new(&args.listen.host, args.listen.port, &args.root)?;
+        args.listen.serve(&*server)
+    })
 }

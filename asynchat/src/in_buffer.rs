@@ -142,8 +142,12 @@ impl InBuffer {
 
     /// How far the buffer has been searched for `needle`.
     pub(crate) fn searched(&self, needle: &Needle) -> Searched {
+        let searched = self.searched.get();
+        if searched == Searched::default() {
+            return searched;
+        }
         match &*self.needle.borrow() {
-            Some(known) if known.ptr_eq(needle) => self.searched.get(),
+            Some(known) if known.ptr_eq(needle) => searched,
             _ => Searched::default(),
         }
     }

@@ -1,6 +1,6 @@
-//! What the examples share: Ctrl-C.
+//! What the examples share: how a program begins, what a server's command line is, and Ctrl-C.
 //!
-//! Python turns it into a `KeyboardInterrupt` wherever the program is. A Rust program that wants to end
+//! Python turns Ctrl-C into a `KeyboardInterrupt` wherever the program is. A Rust program that wants to end
 //! in good order watches for the signal, and asyncore can do that in the loop like anything else:
 //!
 //! ```no_run
@@ -14,7 +14,62 @@
 //! # }
 //! ```
 
-use asyncore::{KeyboardInterrupt, Result};
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use asyncore::{Dispatcher, KeyboardInterrupt, Loop, Result, close_all};
+use clap::Parser;
+
+/// A program's `main`: a logger that `RUST_LOG` sets, the arguments, and a message when it fails.
+pub fn program<A: Parser>(run: impl FnOnce(&A) -> Result) -> ExitCode {
+    env_logger::init();
+    match run(&A::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let path = std::env::args_os().next().unwrap_or_default();
+            let name = Path::new(&path).file_stem().unwrap_or(OsStr::new("error"));
+            eprintln!("{}: {error}", name.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The arguments that all servers take.
+#[derive(clap::Args, Debug)]
+pub struct Listen<const PORT: u16> {
+    /// The IPv4 address, or name of one, to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// The port to listen on; 0 picks one
+    #[arg(long, default_value_t = PORT)]
+    pub port: u16,
+
+    /// Run the loop with the order and meaning of poll(2) rather than select(2)
+    #[arg(long)]
+    pub poll: bool,
+}
+
+impl<const PORT: u16> Listen<PORT> {
+    /// Tells where `server` listens, and runs the loop until Ctrl-C.
+    ///
+    /// # Errors
+    ///
+    /// When `server` has no socket, when signals cannot be watched for, and what ends the loop.
+    pub fn serve(&self, server: &impl Dispatcher) -> Result {
+        watch_signals()?;
+
+        let mut stdout = io::stdout();
+        writeln!(stdout, "listening on {}", server.socket()?.local_addr()?)?;
+        stdout.flush()?;
+
+        let ended = Loop::new().use_poll(self.poll).run();
+        close_all(None, true)?;
+        except_keyboard_interrupt(ended)
+    }
+}
 
 /// Makes SIGINT (Ctrl-C) and SIGTERM end the loop over this thread's default map with
 /// [`KeyboardInterrupt`].
