@@ -8,7 +8,7 @@
 ///
 /// | field | a program sees, when `true` (CPython) | when `false` (the default) |
 /// |---|---|---|
-/// | [`stale_events`](Quirks::stale_events) | a channel that took over a descriptor during a pass gets the events of its predecessor | an event reaches the channel it was meant for, or none |
+/// | [`stale_events`](Quirks::stale_events) | a channel that took over a descriptor during a pass gets the events of its predecessor, by its answers | an event reaches the channel it was meant for, or none |
 /// | [`hangup_drops_input`](Quirks::hangup_drops_input) | `poll2` calls `handle_close` after one read of a peer that wrote and hung up | `handle_close` comes once the input that is wanted has been read to its end |
 /// | [`bad_descriptor_ends_loop`](Quirks::bad_descriptor_ends_loop) | one closed descriptor ends a `select` loop with `EBADF` | only its own channel gets `handle_close` |
 /// | [`exhaustion_closes_listener`](Quirks::exhaustion_closes_listener) | `accept` with no descriptor left closes the listener | the listener rests and accepts later |
@@ -24,7 +24,9 @@ pub struct Quirks {
     /// ([bpo-30931](https://bugs.python.org/issue30931)).
     ///
     /// Within one pass a handler may close a channel and open another, which gets the same descriptor
-    /// from the system; CPython then hands the new channel the old one's event.
+    /// from the system; CPython then hands the new channel the old one's event. So does it, by the answers of
+    /// the old one, when that happens while channels are asked what they want; without the quirk the new
+    /// one is asked itself, in the next pass, which follows at once.
     pub stale_events: bool,
 
     /// `poll2` treats "input waits, and the peer has hung up" as a close.

@@ -65,16 +65,16 @@ pub(crate) enum Semantics {
 
 impl Semantics {
     /// What to wait for, given a channel's answers.
-    fn wanted(self, readable: bool, writable: bool) -> PollFlags {
+    fn wanted(self, readable: bool, writable: bool, accepting: bool) -> PollFlags {
         let mut wanted = PollFlags::empty();
         if readable {
             wanted |= PollFlags::IN | PollFlags::PRI;
         }
-        if writable {
+        if writable && !accepting {
             wanted |= PollFlags::OUT;
-            if self == Semantics::Select {
-                wanted |= PollFlags::PRI;
-            }
+        }
+        if writable && self == Semantics::Select {
+            wanted |= PollFlags::PRI;
         }
         wanted
     }
@@ -163,7 +163,8 @@ impl ChannelMap {
         }
         let mut timeout = timeout;
         if roster.news || !roster.told || roster.version != state.version {
-            timeout = state.watch(semantics, roster, timeout, ready)?;
+            let stale_events = self.quirks().stale_events;
+            timeout = state.watch(semantics, roster, timeout, stale_events, ready)?;
         }
         if self.quirks().bad_descriptor_ends_loop && state.has_bad_descriptor(roster, ready) {
             if semantics == Semantics::Select {
@@ -171,7 +172,12 @@ impl ChannelMap {
             }
             timeout = Some(Duration::ZERO);
         }
-        state.collect(semantics, timeout, ready)
+        state.collect(semantics, timeout, ready)?;
+        if roster.version != state.version {
+            // Who took a descriptor over while channels were asked is called when its turn would have been.
+            ready.sort_by_key(|ready| roster.asked.iter().position(|asked| asked.fd == ready.fd));
+        }
+        Ok(())
     }
 }
 
@@ -183,9 +189,10 @@ impl Roster {
                 continue;
             };
             let readable = channel.readable();
+            let writable = channel.writable();
             // Accepting sockets should not be writable.
-            let writable = channel.writable() && !channel.accepting();
-            let wanted = semantics.wanted(readable, writable);
+            let accepting = writable && channel.accepting();
+            let wanted = semantics.wanted(readable, writable, accepting);
             asked.news = asked.wanted != wanted;
             asked.wanted = wanted;
             self.news |= asked.news;
@@ -253,6 +260,7 @@ impl State {
         semantics: Semantics,
         roster: &mut Roster,
         mut timeout: Option<Duration>,
+        stale_events: bool,
         ready: &mut Vec<Ready>,
     ) -> Result<Option<Duration>> {
         let only_news = roster.told && roster.version == self.version;
@@ -267,12 +275,17 @@ impl State {
         let mut all_watched = true;
         let concerned = |asked: &&Asked| asked.news || !only_news;
         for asked in roster.asked.iter().filter(concerned) {
-            let Some(entry) = self.entries.get_mut(asked.key) else {
-                // It has left the map since it was asked. Who has its descriptor now wants to be asked,
-                // too, before a long wait.
-                if self.entries.by_fd(asked.fd).is_some() {
-                    timeout = Some(Duration::ZERO);
+            let mut key = asked.key;
+            if self.entries.get(key).is_none() {
+                // It has left the map since it was asked.
+                match self.entries.by_fd(asked.fd) {
+                    Some(heir) if stale_events => key = heir.key,
+                    // Who has its descriptor now wants to be asked, too, before a long wait.
+                    Some(_) => timeout = Some(Duration::ZERO),
+                    None => {}
                 }
+            }
+            let Some(entry) = self.entries.get_mut(key) else {
                 continue;
             };
             let mut wanted = asked.wanted;

@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 import sys
+import tempfile
 import termios
 import time
 import warnings
@@ -23,6 +24,13 @@ import weakref
 warnings.simplefilter("ignore")
 import asynchat
 import asyncore
+
+new_map = dict
+if sys.version_info[0] == 2:
+    import documented_of_2_7
+
+    documented_of_2_7.take_out()
+    new_map = documented_of_2_7.the_order_of_insertion
 
 MOST_LINES = 3000
 LINES = []
@@ -363,8 +371,8 @@ def no_delay(sock):
 class LatePeer(Peer):
     """The peer of a channel that connects: what the listening socket accepts, at the first step."""
 
-    def __init__(self, listening):
-        Peer.__init__(self, None, tcp=True)
+    def __init__(self, listening, tcp):
+        Peer.__init__(self, None, tcp)
         self.listening = listening
 
     def is_open(self):
@@ -739,7 +747,7 @@ class Story(object):
 
     def __init__(self, scenario):
         self.scenario = scenario
-        self.map = asyncore.socket_map = {}
+        self.map = asyncore.socket_map = new_map()
         self.channels = {}
         self.in_order = []
         self.peers = {}
@@ -805,7 +813,9 @@ class Story(object):
         if action == "create_socket":
             return channel._fileno is None
         if action == "connect":
-            return channel.kind not in ("unix", "pipe_read", "pipe_write") or "family_and_type" in channel.__dict__
+            if "family_and_type" in channel.__dict__:
+                return channel.family_and_type[0] == socket.AF_INET
+            return channel.kind not in ("unix", "pipe_read", "pipe_write", "file")
         return True
 
     def tell_state(self):
@@ -872,6 +882,13 @@ class Story(object):
         far, near = os.pipe()
         self.give(channel, PipeEnd(near), PipeEnd(far))
 
+    def make_file(self, channel):
+        near, path = tempfile.mkstemp()
+        # One of its own, with a place of its own.
+        far = os.open(path, os.O_RDWR | os.O_APPEND)
+        os.unlink(path)
+        self.give(channel, PipeEnd(near), PipeEnd(far))
+
     def make_listener(self, channel):
         try:
             channel.create_socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -883,14 +900,34 @@ class Story(object):
 
     def make_connecting(self, channel):
         server = listening()
-        self.listening.append(server)
-        peer = self.peers[channel.name] = LatePeer(server)
-        channel.create_socket(socket.AF_INET, socket.SOCK_STREAM)
-        if channel.socket is not None:
-            peer.near = weakref.ref(channel.socket)
-        channel.connect(server.getsockname())
+        self.connect_to_peer(channel, server, socket.AF_INET, tcp=True)
         if tcp_state(channel.socket) == ESTABLISHED:
             wait_for(server, select.POLLIN)
+
+    def make_connecting_unix(self, channel):
+        folder = tempfile.mkdtemp()
+        path = os.path.join(folder, "socket")
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(path)
+        server.listen(128)
+        server.setblocking(0)
+        try:
+            self.connect_to_peer(channel, server, socket.AF_UNIX, tcp=False)
+        finally:
+            os.unlink(path)
+            os.rmdir(folder)
+
+    def connect_to_peer(self, channel, server, family, tcp):
+        self.listening.append(server)
+        peer = self.peers[channel.name] = LatePeer(server, tcp)
+        channel.create_socket(family, socket.SOCK_STREAM)
+        if channel.socket is not None:
+            peer.near = weakref.ref(channel.socket)
+        if channel.__dict__.get("family_and_type", (family,))[0] != family:
+            # A reaction has put one of its own there.
+            tell("    does not apply")
+        else:
+            channel.connect(server.getsockname())
 
     def make_refused(self, channel):
         channel.create_socket(socket.AF_INET, socket.SOCK_STREAM)

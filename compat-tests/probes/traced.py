@@ -17,7 +17,6 @@ with warnings.catch_warnings():
     import asyncore
 
 LINES = []
-HOLES = []
 
 
 def tell(line):
@@ -151,12 +150,6 @@ class DispatcherWithSend(Tracing, asyncore.dispatcher_with_send):
     initiate_send = plainly("initiate_send")
 
 
-class FileDispatcher(Tracing, asyncore.file_dispatcher):
-    def __init__(self, name, fd, **options):
-        self.start(name, **options)
-        asyncore.file_dispatcher.__init__(self, fd)
-
-
 class AsyncChat(Tracing, asynchat.async_chat):
     ac_in_buffer_size = ac_out_buffer_size = 4096
 
@@ -233,27 +226,12 @@ def settle(sock, flags):
     raise SystemExit("the kernel does not report %#x" % flags)
 
 
-def settle_closed(sock):
-    """Waits until a connecting socket has failed or succeeded."""
-    settle(sock, select.POLLOUT)
-
-
 def tcp_pair():
     listener = socket.create_server(("127.0.0.1", 0))
     near = socket.create_connection(listener.getsockname())
     far = listener.accept()[0]
     listener.close()
     return near, far
-
-
-def fill_holes_below(fd):
-    """Takes every free descriptor below `fd`, so that closing it makes it the next to be given."""
-    while True:
-        taken = os.dup(0)
-        if taken > fd:
-            os.close(taken)
-            return
-        HOLES.append(taken)
 
 
 def closes_with_a_reset(sock):
@@ -266,8 +244,6 @@ def reset(sock):
 
 
 def forget_all():
-    while HOLES:
-        os.close(HOLES.pop())
     for fd, channel in list(asyncore.socket_map.items()):
         if hasattr(channel, "react"):
             channel.react = {}

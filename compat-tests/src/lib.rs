@@ -6,7 +6,6 @@ pub mod chat_model;
 pub mod comparison;
 pub mod kept;
 pub mod live_python;
-pub mod order_and_flags;
 pub mod python;
 pub mod reentrancy;
 pub mod scenario;

@@ -34,6 +34,12 @@ impl LivePython {
             let why = why.lines().last().unwrap_or("it cannot be run").to_owned();
             return Err(io::Error::other(why));
         }
+        let version = String::from_utf8_lossy(&checked.stdout).trim().to_owned();
+        if version.is_empty() {
+            return Err(io::Error::other(
+                "is no Python: it does not tell its version",
+            ));
+        }
         let mut process = Command::new(python)
             .args(["-B", "-W", "ignore", RUNNER])
             .stdin(Stdio::piped())
@@ -43,7 +49,7 @@ impl LivePython {
             unreachable!("both are piped");
         };
         Ok(LivePython {
-            version: String::from_utf8_lossy(&checked.stdout).trim().to_owned(),
+            version,
             process,
             scenarios,
             traces: BufReader::new(traces),

@@ -89,6 +89,13 @@ mod unix {
             }
         }
 
+        fn in_words(self) -> &'static str {
+            match self {
+                QuirksOf::Cpython => "",
+                QuirksOf::Default => " with the default quirks",
+            }
+        }
+
         /// Whether the sides are to differ in a scenario. Those about a quirk are named so:
         /// `would_block_closes: …`.
         fn is_to_differ(self, scenario: &Scenario) -> bool {
@@ -170,13 +177,13 @@ mod unix {
         let mut sides = vec![Side::Recorded];
         sides.extend(pythons.into_iter().map(Side::Live));
 
-        let mut well = true;
+        let mut compared = vec![(0, 0); sides.len()];
         println!(
             "{:<24} {:<12} {:>9} {:>6} {:>9}",
             "area", "CPython", "scenarios", "equal", "differing"
         );
         for area in kept::areas()? {
-            for side in &mut sides {
+            for (side, (kept, wrong)) in sides.iter_mut().zip(&mut compared) {
                 let outcome = outcome(&area, side, quirks)?;
                 let name = side.name();
                 let Outcome {
@@ -192,13 +199,24 @@ mod unix {
                 for (name, comparison) in &unexpected {
                     println!("\n{name}: not as it is to be\n\n{comparison}");
                 }
-                well &= unexpected.is_empty();
+                *kept += scenarios;
+                *wrong += unexpected.len();
             }
+        }
+        for (side, (kept, wrong)) in sides.iter().zip(&compared) {
+            let with = match side {
+                Side::Recorded => "the record of CPython 3.11".to_owned(),
+                Side::Live(python) => format!("CPython {}", python.version),
+            };
+            println!(
+                "COMPARED with {with}: {kept} kept scenarios{}, {wrong} not as they are to be",
+                quirks.in_words()
+            );
         }
         if let Some(why) = absent {
             println!("NOT COMPARED with a live CPython: {why}");
         }
-        Ok(well)
+        Ok(compared.iter().all(|(_, wrong)| *wrong == 0))
     }
 
     /// What Rust is compared with.
@@ -258,7 +276,9 @@ mod unix {
         let mut well = true;
         for mut python in start(pythons)? {
             let mut differing = 0;
+            let mut compared = 0;
             for number in 0..cases {
+                compared = number + 1;
                 if number % 500 == 0 {
                     eprint!("\r{}: {number} of {cases}", python.version);
                     std::io::stderr().flush()?;
@@ -291,9 +311,11 @@ mod unix {
                     break;
                 }
             }
-            eprintln!(
-                "\r{}: seed {seed}: {differing} of {cases} cases differ",
-                python.version
+            eprint!("\r");
+            println!(
+                "COMPARED with CPython {}: {compared} random scenarios of seed {seed}{}, {differing} differ",
+                python.version,
+                quirks.in_words()
             );
             well &= differing == 0;
         }

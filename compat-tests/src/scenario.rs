@@ -136,14 +136,28 @@ pub enum SocketKind {
     Listener,
     /// A socket that connects to one that listens.
     Connecting,
+    /// The same of Unix sockets.
+    ConnectingUnix,
     /// A socket that connects where nobody listens.
     Refused,
     /// The reading end of a pipe.
     PipeRead,
     /// The writing end of a pipe.
     PipeWrite,
+    /// A regular file.
+    File,
     /// Nothing.
     None,
+}
+
+impl SocketKind {
+    /// Whether it is one that only `file_dispatcher` takes.
+    pub fn is_file(self) -> bool {
+        matches!(
+            self,
+            SocketKind::PipeRead | SocketKind::PipeWrite | SocketKind::File
+        )
+    }
 }
 
 /// An attribute and its value.
@@ -768,9 +782,8 @@ impl ChannelSpec {
         if self.name.is_empty() || self.name.contains(char::is_whitespace) {
             return Err(format!("{:?} is no word", self.name));
         }
-        let is_pipe = matches!(self.socket, SocketKind::PipeRead | SocketKind::PipeWrite);
-        if is_pipe && self.class != Class::FileDispatcher {
-            return Err(format!("{} cannot have a pipe", self.name));
+        if self.socket.is_file() && self.class != Class::FileDispatcher {
+            return Err(format!("{} cannot have a pipe or a file", self.name));
         }
         Ok(())
     }

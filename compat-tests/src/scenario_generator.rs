@@ -34,13 +34,11 @@ pub fn generate(seed: u64, number: u64) -> Scenario {
     }
 }
 
-/// Whether the page of differences has it: a channel that takes a descriptor over while channels are asked
-/// gets events by answers about another; and one that opens a socket while it opens one leaves the first,
+/// Whether the page of differences has it: a channel that opens a socket while it opens one leaves the first,
 /// closed, in the map.
 fn is_known_to_differ(method: Method, action: &ActionOn) -> bool {
     let opens = action.action == Action::CreateSocket;
-    let is_asked = matches!(method, Method::Readable | Method::Writable);
-    opens && (is_asked || matches!(method, Method::CreateSocket | Method::SetSocket))
+    opens && matches!(method, Method::CreateSocket | Method::SetSocket)
 }
 
 struct Draw(Rng);
@@ -73,14 +71,19 @@ impl Draw {
     fn channel(&mut self, name: &str) -> ChannelSpec {
         let class = Class::ALL[self.weighted(&[5, 4, 2, 9])];
         let socket = if class == Class::FileDispatcher {
-            *self.one_of(&[SocketKind::PipeRead, SocketKind::PipeWrite])
+            *self.one_of(&[
+                SocketKind::PipeRead,
+                SocketKind::PipeWrite,
+                SocketKind::File,
+            ])
         } else {
-            match self.weighted(&[8, 6, 2, 2, 1, 1]) {
+            match self.weighted(&[8, 6, 2, 2, 1, 1, 1]) {
                 0 => SocketKind::Unix,
                 1 => SocketKind::Tcp,
                 2 => SocketKind::Listener,
                 3 => SocketKind::Connecting,
                 4 => SocketKind::Refused,
+                5 => SocketKind::ConnectingUnix,
                 _ => SocketKind::None,
             }
         };

@@ -5,10 +5,11 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::fs::OpenOptions;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -385,7 +386,7 @@ struct Part {
     peer: RefCell<Option<Peer>>,
     former_peers: RefCell<Vec<OwnedFd>>,
     /// What a channel connects to, from where its peer is accepted.
-    listening: RefCell<Option<TcpListener>>,
+    listening: RefCell<Option<socket2::Socket>>,
     /// Where a listener listens.
     listens_at: Cell<Option<SocketAddr>>,
     /// From where it has accepted connections.
@@ -544,12 +545,21 @@ where
         self.listen(5)
     }
 
-    fn connect_to_peer(&self) -> Result {
-        let listening = listen()?;
-        let addr = listening.local_addr()?;
-        self.part.listening.replace(Some(listening));
-        self.create_socket(Domain::IPV4, Type::STREAM)?;
+    fn connect_to_peer(
+        &self,
+        listening: impl Into<socket2::Socket>,
+        family: Domain,
+        addr: impl Into<Address>,
+    ) -> Result {
+        self.part.listening.replace(Some(listening.into()));
+        self.create_socket(family, Type::STREAM)?;
         self.part.met_by.set(self.part.socket_number());
+        let socket = self.root().family_and_type.get();
+        if socket.is_some_and(|(socket_family, _)| socket_family != family) {
+            // A reaction has put one of its own there.
+            self.part.stage.tell("    does not apply");
+            return Ok(());
+        }
         self.connect(addr)
     }
 
@@ -593,9 +603,6 @@ where
         let Some(socket) = Actor::socket(self).and_then(|socket| socket.socket2().ok()) else {
             return connected;
         };
-        if connected.is_err() && socket.domain().is_ok_and(|domain| domain == Domain::UNIX) {
-            return Err(OtherFamily.into());
-        }
         if !socket.is_listener().unwrap_or(true) && socket.peer_addr().is_err() {
             wait_until(|| polled(&*socket, PollFlags::OUT).intersects(PollFlags::OUT | GONE));
         }
@@ -652,22 +659,40 @@ where
                 }
                 listens
             }
-            SocketKind::Connecting => self.connect_to_peer(),
+            SocketKind::File => {
+                let near = tempfile::tempfile()?;
+                // One of its own, with a place of its own.
+                let far = OpenOptions::new()
+                    .read(true)
+                    .append(true)
+                    .open(format!("/proc/self/fd/{}", near.as_raw_fd()))?;
+                self.open_pair(NoSocketAtAll(near.into()), far, EndKind::File)
+            }
+            SocketKind::Connecting => {
+                let listening = listen()?;
+                let addr = listening.local_addr()?;
+                self.connect_to_peer(listening, Domain::IPV4, addr)
+            }
+            SocketKind::ConnectingUnix => {
+                let folder = tempfile::tempdir()?;
+                let path = folder.path().join("socket");
+                let listening = UnixListener::bind(&path)?;
+                listening.set_nonblocking(true)?;
+                self.connect_to_peer(listening, Domain::UNIX, path)
+            }
             SocketKind::Refused => self.connect_to_nobody(),
             SocketKind::None => Ok(()),
         }
     }
 
     fn applies(&self, action: &Action) -> bool {
-        use SocketKind::{PipeRead, PipeWrite, Unix};
-
         match action {
             Action::AddChannel => self.fileno().is_some(),
             Action::CreateSocket => self.fileno().is_none(),
-            Action::Connect => {
-                !matches!(self.part.kind, Unix | PipeRead | PipeWrite)
-                    || self.root().family_and_type.get().is_some()
-            }
+            Action::Connect => match self.root().family_and_type.get() {
+                Some((family, _)) => family == Domain::IPV4,
+                None => !(self.part.kind == SocketKind::Unix || self.part.kind.is_file()),
+            },
             _ => true,
         }
     }
@@ -1185,8 +1210,9 @@ enum EndKind {
     Tcp,
     /// Shows at once what the other side does.
     Unix,
-    /// As does this.
+    /// As do these.
     Pipe,
+    File,
 }
 
 impl Peer {
@@ -1246,7 +1272,9 @@ impl Stage {
                 self.peer_reads(actor, peer);
                 Ok(())
             }
-            PeerAction::Shutdown if peer.kind != EndKind::Pipe => shut_peer_down(actor, peer),
+            PeerAction::Shutdown if matches!(peer.kind, EndKind::Tcp | EndKind::Unix) => {
+                shut_peer_down(actor, peer)
+            }
             PeerAction::Shutdown | PeerAction::Close => {
                 close_peer(actor, peer);
                 Ok(())
@@ -1267,7 +1295,7 @@ impl Stage {
         let near = near_end(actor, peer);
         let waiting = near.as_ref().map_or(0, unread);
         let sent = match peer.kind {
-            EndKind::Pipe => rustix::io::write(end, data)?,
+            EndKind::Pipe | EndKind::File => rustix::io::write(end, data)?,
             _ => rustix::net::send(end, data, rustix::net::SendFlags::NOSIGNAL)?,
         };
         if sent < data.len() {
@@ -1370,7 +1398,11 @@ fn accept_peer(part: &Part) -> io::Result<()> {
     };
     match listening.accept() {
         Ok((end, _)) => {
-            let peer = Peer::new(end, EndKind::Tcp, part.met_by.get())?;
+            let kind = match end.domain()? {
+                Domain::UNIX => EndKind::Unix,
+                _ => EndKind::Tcp,
+            };
+            let peer = Peer::new(end, kind, part.met_by.get())?;
             part.peer.replace(Some(peer));
             Ok(())
         }
@@ -1423,7 +1455,10 @@ fn reset_peer(actor: &dyn Actor, peer: &mut Peer) {
 
 /// Waits until the kernel reports any of `flags` of the channel's end.
 fn settle(actor: &dyn Actor, peer: &Peer, flags: PollFlags) {
-    if let Some(near) = near_end(actor, peer) {
+    // Nothing is ever to be seen of a file.
+    if peer.kind != EndKind::File
+        && let Some(near) = near_end(actor, peer)
+    {
         wait_until(|| polled(&near, flags).intersects(flags));
     }
 }
@@ -1579,18 +1614,6 @@ fn fnv1a(data: &[u8]) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     data.iter().fold(0xcbf2_9ce4_8422_2325, mix)
 }
-
-/// Where the system says `EINVAL` of an internet address for a Unix socket, Python does not ask it.
-#[derive(Debug)]
-struct OtherFamily;
-
-impl fmt::Display for OtherFamily {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TypeError")
-    }
-}
-
-impl std::error::Error for OtherFamily {}
 
 fn error_of(failure: Failure) -> Error {
     let errno = match failure {

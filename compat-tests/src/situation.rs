@@ -3,13 +3,11 @@
 use std::fmt;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use asyncore::{Dispatcher, Result};
 pub use rustix::event::PollFlags;
-
-use crate::traced::{Traced, name_of, tell, tell_state};
 
 /// Which of the two ways to make a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,34 +37,6 @@ impl fmt::Display for Semantics {
             Semantics::Select => "select",
             Semantics::Poll => "poll",
         })
-    }
-}
-
-/// A channel whose state can be told of, whatever its class.
-pub trait Told {
-    /// Tells its attributes.
-    fn tell_state(&self);
-}
-
-impl<B> Told for Traced<B>
-where
-    Traced<B>: Dispatcher,
-{
-    fn tell_state(&self) {
-        tell_state(self);
-    }
-}
-
-/// Makes `count` passes, telling what each called, and the state after each.
-pub fn passes(semantics: Semantics, count: usize, channels: &[&dyn Told]) {
-    for number in 1..=count {
-        tell(format!(" pass {number}"));
-        if let Err(error) = semantics.pass() {
-            tell(format!("  the loop ends: {}", name_of(&error)));
-        }
-        for channel in channels {
-            channel.tell_state();
-        }
     }
 }
 
@@ -130,20 +100,4 @@ pub fn reset(socket: TcpStream) {
     socket2::SockRef::from(&socket)
         .set_linger(Some(Duration::ZERO))
         .expect("SO_LINGER");
-}
-
-/// Takes every free descriptor below `fd`, so that closing it makes it the next to be given.
-///
-/// # Panics
-///
-/// If there are not enough.
-pub fn fill_holes_below(fd: RawFd) -> Vec<OwnedFd> {
-    let mut holes = Vec::new();
-    loop {
-        let taken = std::io::stdin().as_fd().try_clone_to_owned().expect("dup");
-        if taken.as_raw_fd() > fd {
-            return holes;
-        }
-        holes.push(taken);
-    }
 }

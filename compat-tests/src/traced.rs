@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::os::fd::BorrowedFd;
 use std::rc::{Rc, Weak};
 
 use asynchat::{
@@ -14,8 +13,7 @@ use asynchat::{
 use asyncore::socket2::{Domain, Type};
 use asyncore::{
     Address, BaseClass, ChannelMap, Dispatcher, DispatcherBase, DispatcherWithSend,
-    DispatcherWithSendBase, DispatcherWithSendClass, Error, ExitNow, FileDispatcher,
-    FileDispatcherBase, NoSocket, Result, Socket,
+    DispatcherWithSendBase, DispatcherWithSendClass, Error, ExitNow, NoSocket, Result, Socket,
 };
 
 thread_local! {
@@ -331,12 +329,7 @@ macro_rules! traced {
     )*};
 }
 
-traced!(
-    DispatcherBase,
-    DispatcherWithSendBase,
-    FileDispatcherBase,
-    AsyncChatBase
-);
+traced!(DispatcherBase, DispatcherWithSendBase, AsyncChatBase);
 
 impl DispatcherWithSend for Traced<DispatcherWithSendBase> {
     fn initiate_send(&self) -> Result {
@@ -344,12 +337,6 @@ impl DispatcherWithSend for Traced<DispatcherWithSendBase> {
             return Ok(());
         }
         self.base.initiate_send(self)
-    }
-}
-
-impl FileDispatcher for Traced<FileDispatcherBase> {
-    fn set_file(&self, fd: BorrowedFd<'_>) -> Result {
-        asyncore::FileDispatcherClass::set_file(&self.base, self, fd)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Prints what the Rust side calls, as the programs in `probes/` print what CPython calls.
 //!
-//! `cargo run -p compat-tests --bin traces -- order_and_flags [--quirks cpython|default]`
+//! `cargo run -p compat-tests --bin traces -- reentrancy [--quirks cpython|default]`
 
 use std::process::ExitCode;
 
 use asyncore::{Quirks, socket_map};
+use compat_tests::reentrancy;
 use compat_tests::situation::Semantics;
-use compat_tests::{order_and_flags, reentrancy};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,7 +21,6 @@ fn main() -> ExitCode {
     socket_map().set_quirks(quirks);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let trace = match arguments[..] {
-        ["order_and_flags"] => order_and_flags::trace(),
         ["reentrancy"] => reentrancy::digests(),
         ["reentrancy", class, callback, method, target, semantics] => {
             let semantics = match semantics {
@@ -51,8 +50,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: traces order_and_flags [--quirks cpython|default]
-       traces reentrancy [CLASS CALLBACK METHOD itself|another select|poll] [--quirks cpython|default]"
+        "usage: traces reentrancy [CLASS CALLBACK METHOD itself|another select|poll] [--quirks cpython|default]"
     );
     ExitCode::from(2)
 }

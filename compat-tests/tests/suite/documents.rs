@@ -56,20 +56,13 @@ fn the_readme_has_the_server_of_the_first_page() {
 
 #[test]
 fn the_readme_counts_what_is_compared() {
-    let situations = include_str!("../../recorded/order_and_flags.txt")
-        .matches(" select]")
-        .count();
     // A row has three words that name its cases, then one for each.
     let rows = include_str!("../../recorded/reentrancy.txt").lines();
     let rows = rows.filter(|row| !row.starts_with('['));
     let cases: usize = rows.map(|row| row.split(' ').count() - 3).sum();
     let areas = compat_tests::kept::areas().expect("the kept scenarios can be read");
     let scenarios: usize = areas.iter().map(|area| area.scenarios.len()).sum();
-    for figure in [
-        format!("{situations} situations"),
-        format!("{cases} cases"),
-        format!("{scenarios} [scenarios]"),
-    ] {
+    for figure in [format!("{cases} cases"), format!("{scenarios} [scenarios]")] {
         assert!(README.contains(&figure), "the README does not say {figure}");
     }
 }
@@ -92,4 +85,19 @@ fn every_quirk_has_a_row_in_the_table_of_quirks() {
         assert!(QUIRKS.contains(&cpython), "CPYTHON does not set {name}");
     }
     assert_eq!(fields, 6);
+}
+
+#[test]
+fn what_is_taken_out_of_python_2_7_is_on_the_page_of_differences() {
+    let taken_out = include_str!("../../probes/documented_of_2_7.py");
+    let rows = taken_out
+        .lines()
+        .filter_map(|line| line.strip_prefix("    \"\"\"")?.strip_suffix("\"\"\""));
+    let mut count = 0;
+    for row in rows {
+        let page = include_str!("../../../asyncore/src/differences.md");
+        assert!(page.contains(&format!("\n| {row}")), "no row for {row}");
+        count += 1;
+    }
+    assert_eq!(count, 7);
 }
