@@ -4,9 +4,7 @@
 //! each property is tried on; both are numbers. What fails is made as small as it can be, and shown.
 //!
 //! A few hundred cases are kept in `recorded/chat_cases.txt` with what CPython makes of them, so that there is
-//! a comparison without a Python, too. New ones, from `ASYNCHAT_SEED`:
-//!
-//!     cargo test -p compat-tests --test suite chat_properties::record_anew -- --ignored
+//! a comparison without a Python, too. With `ASYNCHAT_RECORD=1` they are recorded anew, from `ASYNCHAT_SEED`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -112,16 +110,17 @@ fn the_recorded_traces_are_what_cpython_says() {
     let Some(python) = Python::start() else {
         return;
     };
+    if std::env::var_os("ASYNCHAT_RECORD").is_some() {
+        record_anew(&python).expect("the record can be written");
+        return;
+    }
     for (case, recorded) in recorded() {
         let python = python.play(case);
         assert!(recorded == python, "{}", differing(case, recorded, &python));
     }
 }
 
-#[test]
-#[ignore = "writes the recorded cases anew"]
-fn record_anew() -> io::Result<()> {
-    let python = Python::start().expect("a CPython 3.11");
+fn record_anew(python: &Python) -> io::Result<()> {
     let record = RefCell::new("# See probes/chat_cases.py.\n".to_owned());
     let add = |case: String| {
         let trace = python.play(&case);
