@@ -407,6 +407,7 @@ class Tracing:
         self.wants_read = None
         self.wants_write = None
         self.chunk = 1024
+        self.opens = False
 
     def give(self, sock):
         """What the constructor does with a socket."""
@@ -532,11 +533,27 @@ def plain(method):
     return call
 
 
+def opening(method):
+    """That no other socket is opened meanwhile is seen to in `applies`."""
+    plainly_called = plain(method)
+
+    def call(self, *args):
+        before, self.opens = self.opens, True
+        try:
+            return plainly_called(self, *args)
+        finally:
+            self.opens = before
+
+    return call
+
+
 OF_DISPATCHER = (
     "close del_channel handle_read_event handle_write_event handle_expt_event handle_connect_event "
-    "handle_close handle_write handle_expt handle_accept create_socket"
+    "handle_close handle_write handle_expt handle_accept"
 ).split()
-plainly("set_socket", "bind", "listen", "handle_connect", "handle_accepted", *OF_DISPATCHER)(Tracing)
+plainly("bind", "listen", "handle_connect", "handle_accepted", *OF_DISPATCHER)(Tracing)
+Tracing.create_socket = opening("create_socket")
+Tracing.set_socket = opening("set_socket")
 
 
 class Dispatcher(Tracing, asyncore.dispatcher):
@@ -811,7 +828,7 @@ class Story(object):
         if action == "add_channel":
             return channel._fileno is not None
         if action == "create_socket":
-            return channel._fileno is None
+            return channel._fileno is None and not channel.opens
         if action == "connect":
             if "family_and_type" in channel.__dict__:
                 return channel.family_and_type[0] == socket.AF_INET

@@ -34,13 +34,6 @@ pub fn generate(seed: u64, number: u64) -> Scenario {
     }
 }
 
-/// Whether the page of differences has it: a channel that opens a socket while it opens one leaves the first,
-/// closed, in the map.
-fn is_known_to_differ(method: Method, action: &ActionOn) -> bool {
-    let opens = action.action == Action::CreateSocket;
-    opens && matches!(method, Method::CreateSocket | Method::SetSocket)
-}
-
 struct Draw(Rng);
 
 impl Draw {
@@ -168,11 +161,18 @@ impl Draw {
             *self.one_of(Method::ALL)
         };
         let mut reaction = Reaction::new(&channel.name, method, self.weighted(&[0, 6, 2, 1]));
-        for _ in 0..self.weighted(&[2, 6, 2]) {
-            let action = self.action_on(channels, &channel);
-            if !is_known_to_differ(method, &action) {
-                reaction = reaction.with(action);
-            }
+        let mut actions: Vec<ActionOn> = (0..self.weighted(&[2, 6, 2]))
+            .map(|_| self.action_on(channels, &channel))
+            .collect();
+        if self.once_in(12) {
+            // A descriptor finds another owner, which seldom comes about otherwise.
+            let closed = self.one_of(channels).name.clone();
+            let opened = self.one_of(channels).name.clone();
+            actions.push(Action::Close.on(&closed));
+            actions.push(Action::CreateSocket.on(&opened));
+        }
+        for action in actions {
+            reaction = reaction.with(action);
         }
         let then = match self.weighted(&[8, 1, 2]) {
             1 => Then::Skip,

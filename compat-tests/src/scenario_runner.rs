@@ -379,6 +379,8 @@ struct Part {
     calls: Vec<Cell<usize>>,
     /// How much each of the channel's sockets, one after another, has sent. The first stands for none.
     sent: RefCell<Vec<u64>>,
+    /// Whether the channel is being given a socket. No action opens another meanwhile.
+    opens: Cell<bool>,
     /// The descriptor of the end that the channel is being given.
     given: Cell<Option<RawFd>>,
     /// Which of the channel's sockets is connected to the peer that it was made with; 0 for none.
@@ -405,6 +407,7 @@ impl Part {
             chunk: Cell::new((spec.class != Class::AsyncChat).then_some(1024)),
             calls: vec![Cell::new(0); Method::ALL.len()],
             sent: RefCell::new(vec![0]),
+            opens: Cell::new(false),
             given: Cell::new(None),
             met_by: Cell::new(0),
             peer: RefCell::default(),
@@ -457,6 +460,13 @@ impl Part {
     }
 
     /// Which of the channel's sockets it has now.
+    fn opening(&self, open: impl FnOnce() -> Result) -> Result {
+        let before = self.opens.replace(true);
+        let opened = open();
+        self.opens.set(before);
+        opened
+    }
+
     fn socket_number(&self) -> usize {
         self.sent.borrow().len() - 1
     }
@@ -599,10 +609,16 @@ where
     }
 
     /// Waits until the attempt to connect has ended.
-    fn has_connected(&self, connected: Result) -> Result {
+    fn has_connected(&self, to_inet: bool, connected: Result) -> Result {
         let Some(socket) = Actor::socket(self).and_then(|socket| socket.socket2().ok()) else {
             return connected;
         };
+        let is_inet = socket
+            .domain()
+            .map_or(to_inet, |family| family == Domain::IPV4);
+        if connected.is_err() && is_inet != to_inet {
+            return Err(OtherFamily.into());
+        }
         if !socket.is_listener().unwrap_or(true) && socket.peer_addr().is_err() {
             wait_until(|| polled(&*socket, PollFlags::OUT).intersects(PollFlags::OUT | GONE));
         }
@@ -688,7 +704,7 @@ where
     fn applies(&self, action: &Action) -> bool {
         match action {
             Action::AddChannel => self.fileno().is_some(),
-            Action::CreateSocket => self.fileno().is_none(),
+            Action::CreateSocket => self.fileno().is_none() && !self.part.opens.get(),
             Action::Connect => match self.root().family_and_type.get() {
                 Some((family, _)) => family == Domain::IPV4,
                 None => !(self.part.kind == SocketKind::Unix || self.part.kind.is_file()),
@@ -895,12 +911,23 @@ macro_rules! player {
             }
 
             fn set_socket(&self, socket: impl Into<Socket>, map: Option<&ChannelMap>) -> Result {
-                if self.part.told(Method::SetSocket, format_args!(""))? {
-                    return Ok(());
-                }
-                let socket = socket.into();
-                self.part.next_socket(socket.fileno());
-                self.base.set_socket(self, socket, map)
+                self.part.opening(|| {
+                    if self.part.told(Method::SetSocket, format_args!(""))? {
+                        return Ok(());
+                    }
+                    let socket = socket.into();
+                    self.part.next_socket(socket.fileno());
+                    self.base.set_socket(self, socket, map)
+                })
+            }
+
+            fn create_socket(&self, family: Domain, kind: Type) -> Result {
+                self.part.opening(|| {
+                    if self.part.told(Method::CreateSocket, format_args!(""))? {
+                        return Ok(());
+                    }
+                    self.base.create_socket(self, family, kind)
+                })
             }
 
             fn bind(&self, addr: impl Into<Address>) -> Result {
@@ -914,8 +941,10 @@ macro_rules! player {
                 if self.part.told(Method::Connect, format_args!(""))? {
                     return Ok(());
                 }
-                let connected = self.base.connect(self, addr.into());
-                self.has_connected(connected)
+                let addr = addr.into();
+                let to_inet = matches!(addr, Address::Inet(_));
+                let connected = self.base.connect(self, addr);
+                self.has_connected(to_inet, connected)
             }
 
             fn add_channel(&self, map: Option<&ChannelMap>) -> Result {
@@ -930,7 +959,6 @@ macro_rules! player {
             }
 
             player! { plainly
-                CreateSocket create_socket(family: Domain, kind: Type),
                 Listen listen(backlog: i32),
                 Close close(),
                 HandleReadEvent handle_read_event(),
@@ -1614,6 +1642,18 @@ fn fnv1a(data: &[u8]) -> u64 {
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     data.iter().fold(0xcbf2_9ce4_8422_2325, mix)
 }
+
+/// Where the system fails on an address of another family than the socket's, Python does not ask it.
+#[derive(Debug)]
+struct OtherFamily;
+
+impl fmt::Display for OtherFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TypeError")
+    }
+}
+
+impl std::error::Error for OtherFamily {}
 
 fn error_of(failure: Failure) -> Error {
     let errno = match failure {
