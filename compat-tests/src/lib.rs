@@ -1,6 +1,7 @@
 //! The port held against CPython, and what the tests share.
 #![cfg(unix)]
 
+pub mod alignment;
 mod captured_log;
 pub mod chat_model;
 pub mod comparison;
@@ -8,6 +9,8 @@ pub mod kept;
 pub mod live_python;
 pub mod python;
 pub mod reentrancy;
+pub mod report;
+mod report_page;
 pub mod scenario;
 pub mod scenario_generator;
 pub mod scenario_runner;

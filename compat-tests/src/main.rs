@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 mod unix {
     use std::error::Error;
     use std::io::Write;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use asyncore::Quirks;
     use clap::{Parser, ValueEnum};
@@ -36,6 +36,7 @@ mod unix {
     use compat_tests::kept::{self, Area};
     use compat_tests::live_python::LivePython;
     use compat_tests::python;
+    use compat_tests::report::Report;
     use compat_tests::scenario::Scenario;
     use compat_tests::scenario_generator::generate;
     use compat_tests::scenario_runner::run;
@@ -73,6 +74,11 @@ mod unix {
         /// to differ
         #[arg(long, value_enum, default_value_t = QuirksOf::Cpython)]
         quirks: QuirksOf,
+
+        /// Writes a report as well, as one page for a browser: the table, and each scenario with what both
+        /// sides make of it (of random ones only those that differ)
+        #[arg(long, value_name = "FILE", conflicts_with = "record")]
+        html: Option<PathBuf>,
     }
 
     #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -108,17 +114,28 @@ mod unix {
     /// Whether all was as it is to be.
     pub(super) fn main() -> Result<bool> {
         let args = Args::parse();
+        let mut report = Report::new(match args.quirks {
+            QuirksOf::Cpython => "cpython",
+            QuirksOf::Default => "default",
+        });
+        if let Some(file) = &args.html {
+            Report::check_writable(file)?;
+        }
         let pythons = if args.python.is_empty() {
             python::find().map(|python| vec![python])
         } else {
             Ok(args.python.clone())
         };
-        match (&args.scenario, args.cases) {
-            (Some(file), _) => show(&kept::read(file)?, &pythons?, args.quirks),
-            (_, Some(cases)) => random(cases, args.seed, &pythons?, args.quirks),
-            _ if args.record => record(&pythons?),
-            _ => all_kept(pythons, args.quirks),
+        let well = match (&args.scenario, args.cases) {
+            (Some(file), _) => show(file, &pythons?, args.quirks, &mut report)?,
+            (_, Some(cases)) => random(cases, args.seed, &pythons?, args.quirks, &mut report)?,
+            _ if args.record => record(&pythons?)?,
+            _ => all_kept(pythons, args.quirks, &mut report)?,
+        };
+        if let Some(file) = &args.html {
+            report.write(file)?;
         }
+        Ok(well)
     }
 
     fn start(pythons: &[PathBuf]) -> Result<Vec<LivePython>> {
@@ -131,13 +148,22 @@ mod unix {
 
     // ---- one file
 
-    fn show(scenarios: &[Scenario], pythons: &[PathBuf], quirks: QuirksOf) -> Result<bool> {
+    fn show(
+        file: &Path,
+        pythons: &[PathBuf],
+        quirks: QuirksOf,
+        report: &mut Report,
+    ) -> Result<bool> {
+        let scenarios = kept::read(file)?;
+        let area = file.file_name().unwrap_or_default().to_string_lossy();
         let mut equal = true;
         for mut python in start(pythons)? {
-            for scenario in scenarios {
+            for scenario in &scenarios {
                 let comparison = compare(scenario, &mut python, quirks)?;
                 println!("{} ({})\n\n{comparison}", scenario.name, python.version);
                 equal &= comparison.is_equal();
+                let is_to_differ = quirks.is_to_differ(scenario);
+                report.add(&area, &python.version, scenario, comparison, is_to_differ);
             }
         }
         Ok(equal)
@@ -169,7 +195,11 @@ mod unix {
         Ok(true)
     }
 
-    fn all_kept(pythons: Result<Vec<PathBuf>, String>, quirks: QuirksOf) -> Result<bool> {
+    fn all_kept(
+        pythons: Result<Vec<PathBuf>, String>,
+        quirks: QuirksOf,
+        report: &mut Report,
+    ) -> Result<bool> {
         let (pythons, absent) = match pythons {
             Ok(pythons) => (start(&pythons)?, None),
             Err(why) => (Vec::new(), Some(why)),
@@ -184,7 +214,7 @@ mod unix {
         );
         for area in kept::areas()? {
             for (side, (kept, wrong)) in sides.iter_mut().zip(&mut compared) {
-                let outcome = outcome(&area, side, quirks)?;
+                let outcome = outcome(&area, side, quirks, report)?;
                 let name = side.name();
                 let Outcome {
                     scenarios,
@@ -214,7 +244,9 @@ mod unix {
             );
         }
         if let Some(why) = absent {
-            println!("NOT COMPARED with a live CPython: {why}");
+            let note = format!("NOT COMPARED with a live CPython: {why}");
+            println!("{note}");
+            report.note(&note);
         }
         Ok(compared.iter().all(|(_, wrong)| *wrong == 0))
     }
@@ -241,8 +273,14 @@ mod unix {
         unexpected: Vec<(String, Comparison)>,
     }
 
-    fn outcome(area: &Area, side: &mut Side, quirks: QuirksOf) -> Result<Outcome> {
+    fn outcome(
+        area: &Area,
+        side: &mut Side,
+        quirks: QuirksOf,
+        report: &mut Report,
+    ) -> Result<Outcome> {
         let recorded = area.recorded()?;
+        let side_name = side.name();
         let mut outcome = Outcome {
             scenarios: area.scenarios.len(),
             equal: 0,
@@ -261,7 +299,10 @@ mod unix {
                 },
             };
             outcome.equal += usize::from(comparison.is_equal());
-            if comparison.is_equal() == quirks.is_to_differ(scenario) {
+            let is_to_differ = quirks.is_to_differ(scenario);
+            let shown = comparison.clone();
+            report.add(&area.name, &side_name, scenario, shown, is_to_differ);
+            if comparison.is_equal() == is_to_differ {
                 outcome.unexpected.push((name.clone(), comparison));
             }
         }
@@ -270,9 +311,16 @@ mod unix {
 
     // ---- random ones
 
-    fn random(cases: u64, seed: u64, pythons: &[PathBuf], quirks: QuirksOf) -> Result<bool> {
+    fn random(
+        cases: u64,
+        seed: u64,
+        pythons: &[PathBuf],
+        quirks: QuirksOf,
+        report: &mut Report,
+    ) -> Result<bool> {
         const ENOUGH: u64 = 3;
 
+        let area = format!("random, seed {seed}");
         let mut well = true;
         for mut python in start(pythons)? {
             let mut differing = 0;
@@ -285,6 +333,7 @@ mod unix {
                 }
                 let scenario = generate(seed, number);
                 if compare(&scenario, &mut python, quirks)?.is_equal() {
+                    report.add_equal(&area, &python.version);
                     continue;
                 }
                 differing += 1;
@@ -306,7 +355,9 @@ mod unix {
                     return Err(error);
                 }
                 println!("{}\n", serde_json::to_string_pretty(&smallest)?);
-                println!("{}", compare(&smallest, &mut python, quirks)?);
+                let comparison = compare(&smallest, &mut python, quirks)?;
+                println!("{comparison}");
+                report.add(&area, &python.version, &smallest, comparison, false);
                 if differing == ENOUGH {
                     break;
                 }

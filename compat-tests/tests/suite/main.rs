@@ -11,6 +11,7 @@ mod documents;
 mod faults;
 mod inheritance;
 mod quirks;
+mod report;
 mod scenarios;
 mod sockets;
 mod traces;
@@ -28,7 +29,7 @@ fn everything_again_on_the_portable_path() {
     let status = std::process::Command::new(program)
         .args(["--skip", "everything_again_on_the_portable_path"])
         // They wait for nothing.
-        .args(["--skip", "chat_properties"])
+        .args(["--skip", "chat_properties", "--skip", "report::"])
         .env(SELECT, "portable")
         .status()
         .expect("the second process starts");
