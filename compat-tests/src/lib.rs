@@ -4,6 +4,7 @@
 mod captured_log;
 pub mod chat_model;
 pub mod comparison;
+pub mod guide;
 pub mod kept;
 pub mod live_python;
 pub mod order_and_flags;
