@@ -9,6 +9,8 @@
 //! It is for those who port, compare and learn, as `asyncore` is. A program without a past is better served by
 //! an async runtime.
 //!
+//! **To port a program of either module, begin with [the porting guide](porting).**
+//!
 //! ```no_run
 //! use asynchat::{AsyncChat, AsyncChatBase};
 //! use asyncore::socket2::{Domain, Type};
@@ -93,6 +95,7 @@
 //!
 //! # Where to go on
 //!
+//! - [`porting`] is the guide, with [recipes](porting::recipes).
 //! - [`AsyncChat`] has the methods, [`AsyncChatBase`] the attributes.
 //! - [`differences`] has all that differs from CPython.
 //! - The programs `http_server` and `chat_server` among the examples.
@@ -117,6 +120,12 @@ mod terminator;
 
 #[doc = include_str!("differences.md")]
 pub mod differences {}
+
+#[doc = include_str!("porting.md")]
+pub mod porting {
+    #[doc = include_str!("recipes.md")]
+    pub mod recipes {}
+}
 
 pub use async_chat::{AsyncChat, AsyncChatBase, AsyncChatClass};
 /// The crate of the shared bytes that are queued.

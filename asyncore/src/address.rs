@@ -58,7 +58,25 @@ impl Address {
         }
     }
 
-    /// The port, where the address has one.
+    /// The host, where the address has one, in text: Python's `addr[0]`.
+    ///
+    /// ```
+    /// use asyncore::Address;
+    ///
+    /// let v6: std::net::SocketAddr = "[::1]:8080".parse()?;
+    /// assert_eq!(Address::from(v6).host().as_deref(), Some("::1"));
+    /// assert_eq!(Address::from(("localhost", 8080)).host().as_deref(), Some("localhost"));
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    pub fn host(&self) -> Option<String> {
+        match self {
+            Address::Host(host, _) => Some(host.clone()),
+            Address::Inet(addr) => Some(addr.ip().to_string()),
+            _ => None,
+        }
+    }
+
+    /// The port, where the address has one: Python's `addr[1]`.
     pub fn port(&self) -> Option<u16> {
         match self {
             Address::Host(_, port) => Some(*port),

@@ -7,6 +7,9 @@
 //! program, who compare the two, or who want to read how a readiness loop works. It is not for a program
 //! without a past: that one is better served by an async runtime.
 //!
+//! **To port a program, begin with [the porting guide](../asynchat/porting/index.html)**, in the documentation of
+//! `asynchat`: Python and Rust side by side, and a recipe for each idiom.
+//!
 //! # A server in 20 lines
 //!
 //! ```no_run

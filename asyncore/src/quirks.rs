@@ -6,17 +6,8 @@
 /// [default](Quirks::default) repairs all of them, because each loses data, reaches the wrong channel
 /// or takes the server down; [`Quirks::CPYTHON`] is bug for bug, for comparing the two side by side.
 ///
-/// | field | a program sees, when `true` (CPython) | when `false` (the default) |
-/// |---|---|---|
-/// | [`stale_events`](Quirks::stale_events) | a channel that took over a descriptor during a pass gets the events of its predecessor, by its answers | an event reaches the channel it was meant for, or none |
-/// | [`hangup_drops_input`](Quirks::hangup_drops_input) | `poll2` calls `handle_close` after one read of a peer that wrote and hung up | `handle_close` comes once the input that is wanted has been read to its end |
-/// | [`bad_descriptor_ends_loop`](Quirks::bad_descriptor_ends_loop) | one closed descriptor ends a `select` loop with `EBADF` | only its own channel gets `handle_close` |
-/// | [`exhaustion_closes_listener`](Quirks::exhaustion_closes_listener) | `accept` with no descriptor left closes the listener | the listener rests and accepts later |
-/// | [`would_block_closes`](Quirks::would_block_closes) | `recv` with nothing to read reaches `handle_error`, which closes the channel | the event is over, the channel goes on |
-/// | [`falsy_producer_ends`](Quirks::falsy_producer_ends) | a chat channel drops a producer that is false to Python after one piece, and whatever is queued after it if it made none | every producer is asked until it has no more |
-///
-/// What differs from CPython whatever the setting, and what is odd but kept, stands in
-/// [the table of differences](crate::differences).
+/// What a program sees either way stands in [the page of differences](crate::differences), with what is odd but
+/// kept, and what differs whatever the setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quirks {

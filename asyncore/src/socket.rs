@@ -22,7 +22,9 @@ use crate::poller::Descriptor;
 /// Python takes any object with the right methods; implement this for yours (a TLS stream, a test
 /// double) and give it to [`set_socket`](crate::Dispatcher::set_socket) with [`Socket::new`]. Only four
 /// methods are needed to transfer data. The others are called by the methods of a dispatcher that are
-/// named in their descriptions, and fail with [`Unsupported`](io::ErrorKind::Unsupported) unless given.
+/// named in their descriptions. Unless given, they are those of the socket that this one wraps, its
+/// [`inner`](SocketLike::inner); without one they do nothing or fail with
+/// [`Unsupported`](io::ErrorKind::Unsupported).
 ///
 /// All methods take `&self`, because a channel may be closed from inside its own `send`. Report "would
 /// block" as [`WouldBlock`](io::ErrorKind::WouldBlock), and never block.
@@ -39,63 +41,78 @@ pub trait SocketLike: Any {
     /// Releases the descriptor. Closing once more does nothing.
     fn close(&self) -> io::Result<()>;
 
+    /// The socket that this one wraps, of which the methods are that it does not give itself: Python's
+    /// `def __getattr__(self, name): return getattr(self.sock, name)`.
+    #[doc(alias = "__getattr__")]
+    fn inner(&self) -> Option<&Socket> {
+        None
+    }
+
     /// Called by [`init_with`](crate::Dispatcher::init_with). Nothing to do by default.
-    fn set_nonblocking(&self, _nonblocking: bool) -> io::Result<()> {
-        Ok(())
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self.inner() {
+            Some(inner) => inner.set_nonblocking(nonblocking),
+            None => Ok(()),
+        }
     }
 
     /// Takes the pending error, Python's `getsockopt(SOL_SOCKET, SO_ERROR)`. Called by
     /// [`handle_connect_event`](crate::Dispatcher::handle_connect_event) and
     /// [`handle_expt_event`](crate::Dispatcher::handle_expt_event). None by default.
     fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(None)
+        match self.inner() {
+            Some(inner) => inner.take_error(),
+            None => Ok(None),
+        }
     }
 
     /// The peer's address, Python's `getpeername()`. Called by
     /// [`init_with`](crate::Dispatcher::init_with).
     fn peer_addr(&self) -> io::Result<Address> {
-        Err(unsupported("peer_addr"))
+        inner_of(self, "peer_addr")?.0.peer_addr()
     }
 
     /// The socket's own address, Python's `getsockname()`.
     #[doc(alias = "getsockname")]
     fn local_addr(&self) -> io::Result<Address> {
-        Err(unsupported("local_addr"))
+        inner_of(self, "local_addr")?.0.local_addr()
     }
 
     /// Sets `SO_REUSEADDR`. Called by [`set_reuse_addr`](crate::Dispatcher::set_reuse_addr).
     fn set_reuse_addr(&self) -> io::Result<()> {
-        Err(unsupported("set_reuse_addr"))
+        inner_of(self, "set_reuse_addr")?.0.set_reuse_addr()
     }
 
     /// Called by [`Dispatcher::bind`](crate::Dispatcher::bind).
-    fn bind(&self, _addr: &Address) -> io::Result<()> {
-        Err(unsupported("bind"))
+    fn bind(&self, addr: &Address) -> io::Result<()> {
+        inner_of(self, "bind")?.0.bind(addr)
     }
 
     /// Called by [`Dispatcher::listen`](crate::Dispatcher::listen).
-    fn listen(&self, _backlog: i32) -> io::Result<()> {
-        Err(unsupported("listen"))
+    fn listen(&self, backlog: i32) -> io::Result<()> {
+        inner_of(self, "listen")?.0.listen(backlog)
     }
 
     /// Starts to connect. Called by [`Dispatcher::connect`](crate::Dispatcher::connect).
     ///
     /// `Ok` when connected at once; `WouldBlock` or the system's `EINPROGRESS` when it goes on.
-    fn connect(&self, _addr: &Address) -> io::Result<()> {
-        Err(unsupported("connect"))
+    fn connect(&self, addr: &Address) -> io::Result<()> {
+        inner_of(self, "connect")?.0.connect(addr)
     }
 
     /// Called by [`Dispatcher::accept`](crate::Dispatcher::accept).
     fn accept(&self) -> io::Result<(Socket, Address)> {
-        Err(unsupported("accept"))
+        inner_of(self, "accept")?.0.accept()
     }
 }
 
-fn unsupported(method: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        format!("this kind of socket has no `{method}`"),
-    )
+fn inner_of<'a>(socket: &'a (impl SocketLike + ?Sized), method: &str) -> io::Result<&'a Socket> {
+    socket.inner().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("this kind of socket has no `{method}`"),
+        )
+    })
 }
 
 /// A handle to a socket object, which is what a variable that holds a socket is in Python.
@@ -151,14 +168,19 @@ impl Socket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
+    /// Of a socket that wraps another ([`SocketLike::inner`]) it is that of the other.
+    ///
     /// While the result is held, `close` leaves the descriptor open until it goes.
     ///
     /// # Errors
     ///
     /// `EBADF` when the socket is closed, `Unsupported` when it is no socket of the system.
     pub fn socket2(&self) -> io::Result<Rc<socket2::Socket>> {
-        match self.downcast_ref::<SystemSocket>() {
-            Some(socket) => socket.get(),
+        if let Some(socket) = self.downcast_ref::<SystemSocket>() {
+            return socket.get();
+        }
+        match self.inner() {
+            Some(inner) => inner.socket2(),
             None => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "not a socket of the operating system",
@@ -239,6 +261,13 @@ impl fmt::Debug for Socket {
 impl From<socket2::Socket> for Socket {
     fn from(socket: socket2::Socket) -> Socket {
         Socket::new(SystemSocket(RefCell::new(Some(Rc::new(socket)))))
+    }
+}
+
+impl<S: SocketLike> From<Rc<S>> for Socket {
+    /// A handle to an object of which others have one, too.
+    fn from(socket: Rc<S>) -> Socket {
+        Socket(socket)
     }
 }
 

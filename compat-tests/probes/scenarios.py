@@ -11,6 +11,7 @@ import fcntl
 import gc
 import json
 import os
+import resource
 import select
 import socket
 import struct
@@ -408,6 +409,7 @@ class Tracing:
         self.wants_write = None
         self.chunk = 1024
         self.opens = False
+        self.exhausted = False
 
     def give(self, sock):
         """What the constructor does with a socket."""
@@ -422,7 +424,9 @@ class Tracing:
             if name in self.ATTRIBUTES:
                 setattr(self, name, self.ATTRIBUTES[name](value))
 
-    ATTRIBUTES = dict.fromkeys("wants_read wants_write chunk connected accepting connecting".split(), lambda x: x)
+    ATTRIBUTES = dict.fromkeys(
+        "wants_read wants_write chunk exhausted connected accepting connecting".split(), lambda x: x
+    )
 
     def told(self, method, detail=""):
         """Tells of a call and reacts to it. Whether the method of the class is to be called."""
@@ -483,7 +487,13 @@ class Tracing:
 
     def accept(self):
         if self.told("accept"):
-            pair = self.returned("accept", lambda pair: "None" if pair is None else "a connection")
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if self.exhausted:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, limit[1]))
+            try:
+                pair = self.returned("accept", lambda pair: "None" if pair is None else "a connection")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limit)
             if pair is not None:
                 self.story.accepted(*pair)
             return pair

@@ -5,6 +5,7 @@ pub mod alignment;
 mod captured_log;
 pub mod chat_model;
 pub mod comparison;
+pub mod guide;
 pub mod kept;
 pub mod live_python;
 pub mod python;

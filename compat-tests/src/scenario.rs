@@ -176,6 +176,8 @@ pub enum Attribute {
     Accepting(bool),
     /// `connecting`
     Connecting(bool),
+    /// Whether the process has no descriptor left when the channel accepts.
+    Exhausted(bool),
     /// `ac_in_buffer_size` of class `async_chat`.
     AcInBufferSize(usize),
     /// `ac_out_buffer_size` of class `async_chat`.

@@ -22,6 +22,7 @@ use asyncore::{
     FileDispatcherBase, FileDispatcherClass, Panic, Quirks, Result, Socket, set_socket_map,
 };
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::scenario::{
     Action, ActionOn, Attribute, ChannelSpec, Class, Failure, Flag, Method, PeerAction, Reaction,
@@ -359,6 +360,14 @@ fn listen() -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+/// Lets the process open no descriptor. Returns what it could before.
+fn without_descriptors() -> io::Result<Rlimit> {
+    let before = getrlimit(Resource::Nofile);
+    let current = Some(0);
+    setrlimit(Resource::Nofile, Rlimit { current, ..before })?;
+    Ok(before)
+}
+
 fn close_with_reset(fd: &impl AsFd) {
     // Pipes and sockets of other kinds have no such option.
     let _ = SockRef::from(fd).set_linger(Some(Duration::ZERO));
@@ -375,6 +384,7 @@ struct Part {
     wants_read: Cell<Option<bool>>,
     wants_write: Cell<Option<bool>>,
     chunk: Cell<Option<usize>>,
+    exhausted: Cell<bool>,
     /// How often each method has been called.
     calls: Vec<Cell<usize>>,
     /// How much each of the channel's sockets, one after another, has sent. The first stands for none.
@@ -405,6 +415,7 @@ impl Part {
             wants_read: Cell::new(None),
             wants_write: Cell::new(None),
             chunk: Cell::new((spec.class != Class::AsyncChat).then_some(1024)),
+            exhausted: Cell::new(false),
             calls: vec![Cell::new(0); Method::ALL.len()],
             sent: RefCell::new(vec![0]),
             opens: Cell::new(false),
@@ -642,6 +653,7 @@ where
             Attribute::Connected(is_so) => self.root().connected.set(*is_so),
             Attribute::Accepting(is_so) => self.root().accepting.set(*is_so),
             Attribute::Connecting(is_so) => self.root().connecting.set(*is_so),
+            Attribute::Exhausted(is_so) => self.part.exhausted.set(*is_so),
             other => B::set(self, other),
         }
     }
@@ -887,7 +899,9 @@ macro_rules! player {
                 if self.part.told(Method::Accept, format_args!(""))? {
                     return Ok(None);
                 }
+                let limit = self.part.exhausted.get().then(without_descriptors).transpose()?;
                 let pair = self.base.accept(self);
+                limit.map(|limit| setrlimit(Resource::Nofile, limit)).transpose()?;
                 if let Ok(Some((_, Address::Inet(addr)))) = pair {
                     self.part.accepted_from.borrow_mut().push(addr);
                 }

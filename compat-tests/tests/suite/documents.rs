@@ -1,9 +1,12 @@
 //! What stands in two documents is the same in both.
 
+use std::collections::BTreeSet;
+
 const README: &str = include_str!("../../../README.md");
 const FIRST_PAGE: &str = include_str!("../../../asyncore/src/lib.rs");
 const CHAT_FIRST_PAGE: &str = include_str!("../../../asynchat/src/lib.rs");
 const QUIRKS: &str = include_str!("../../../asyncore/src/quirks.rs");
+const DIFFERENCES: &str = include_str!("../../../asyncore/src/differences.md");
 
 /// The lines of a document that follow one, until a blank one ends them.
 fn after<'a>(document: impl Iterator<Item = &'a str>, first: &str) -> Vec<&'a str> {
@@ -67,24 +70,58 @@ fn the_readme_counts_what_is_compared() {
     }
 }
 
+/// The fields of `Quirks`.
+fn quirks() -> BTreeSet<&'static str> {
+    let fields = QUIRKS.lines().filter_map(|line| {
+        let field = line.trim().strip_prefix("pub ")?;
+        field.strip_suffix(": bool,")
+    });
+    fields.collect()
+}
+
 #[test]
-fn every_quirk_has_a_row_in_the_table_of_quirks() {
-    let mut fields = 0;
-    for line in QUIRKS.lines() {
-        let Some(name) = line
-            .trim()
-            .strip_prefix("pub ")
-            .and_then(|field| field.strip_suffix(": bool,"))
-        else {
-            continue;
-        };
-        fields += 1;
-        let row = format!("/// | [`{name}`](Quirks::{name}) |");
-        assert!(QUIRKS.contains(&row), "no row for {name}");
-        let cpython = format!("        {name}: true,");
-        assert!(QUIRKS.contains(&cpython), "CPYTHON does not set {name}");
-    }
-    assert_eq!(fields, 6);
+fn the_page_of_differences_has_a_row_for_every_quirk_and_no_other() {
+    let head = "| field | a program sees, when `true` (CPython) | when `false` (the default) |";
+    let rows = after(DIFFERENCES.lines(), head).split_off(2);
+    let named = rows.iter().map(|row| {
+        let name = row.split('`').nth(1).expect("a field's name");
+        let link = format!("| [`{name}`](crate::Quirks::{name}) | ");
+        assert!(row.starts_with(&link), "{row}");
+        name
+    });
+    assert_eq!(named.collect::<BTreeSet<_>>(), quirks());
+    assert_eq!(rows.len(), quirks().len());
+}
+
+#[test]
+fn bug_for_bug_is_every_quirk() {
+    let all: BTreeSet<String> = quirks()
+        .iter()
+        .map(|name| format!(" {name}: true"))
+        .collect();
+    let cpython = format!("{:?}", asyncore::Quirks::CPYTHON);
+    let cpython = cpython
+        .trim_start_matches("Quirks {")
+        .trim_end_matches(" }");
+    assert_eq!(
+        cpython
+            .split(',')
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>(),
+        all
+    );
+}
+
+#[test]
+fn every_quirk_has_a_kept_scenario_that_is_named_for_it() {
+    let areas = compat_tests::kept::areas().expect("the kept scenarios can be read");
+    let scenarios = areas.iter().flat_map(|area| &area.scenarios);
+    // One word before a colon.
+    let named = scenarios.filter_map(|scenario| scenario.name.split_once(": "));
+    let named = named
+        .map(|(field, _)| field)
+        .filter(|field| !field.contains(' '));
+    assert_eq!(named.collect::<BTreeSet<_>>(), quirks());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod cpython_test_asyncore;
 mod dispatcher_with_send;
 mod documents;
 mod faults;
+mod guide;
 mod inheritance;
 mod quirks;
 mod report;
@@ -30,6 +31,8 @@ fn everything_again_on_the_portable_path() {
         .args(["--skip", "everything_again_on_the_portable_path"])
         // They wait for nothing.
         .args(["--skip", "chat_properties", "--skip", "report::"])
+        // They are not ours.
+        .args(["--skip", "every_program_in_python"])
         .env(SELECT, "portable")
         .status()
         .expect("the second process starts");

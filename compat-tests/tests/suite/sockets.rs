@@ -268,6 +268,87 @@ fn what_a_socket_like_object_lacks_is_an_error_that_names_it() -> Result {
     Ok(())
 }
 
+/// A socket around another that does nothing itself.
+struct Wrapper(Socket);
+
+impl Wrapper {
+    fn open() -> io::Result<Socket> {
+        Ok(Socket::new(Wrapper(Socket::open(
+            Domain::IPV4,
+            Type::STREAM,
+        )?)))
+    }
+}
+
+impl SocketLike for Wrapper {
+    fn inner(&self) -> Option<&Socket> {
+        Some(&self.0)
+    }
+
+    fn fileno(&self) -> Option<Descriptor> {
+        self.0.fileno()
+    }
+
+    fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.0.send(data)
+    }
+
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.recv(buffer)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+}
+
+#[test]
+fn what_a_wrapper_does_not_give_itself_its_inner_socket_does() -> Result {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    const LONG: Timespec = Timespec {
+        tv_sec: 30,
+        tv_nsec: 0,
+    };
+
+    let listener = Wrapper::open()?;
+    listener.set_reuse_addr()?;
+    assert!(listener.socket2()?.reuse_address()?);
+    listener.bind(("127.0.0.1", 0))?;
+    listener.listen(5)?;
+    let addr = listener.local_addr()?;
+
+    let client = Wrapper::open()?;
+    client.connect(&addr)?;
+    assert_eq!(client.peer_addr()?, addr);
+    let (_near, from) = listener.accept()?;
+    assert_eq!(from, client.local_addr()?);
+    client.set_nonblocking(true)?;
+    let nothing = client.recv(&mut [0]).expect_err("nothing was sent");
+    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+
+    let nobody = Wrapper::open()?;
+    nobody.bind(("127.0.0.1", 0))?;
+    let refused = Wrapper::open()?;
+    refused.set_nonblocking(true)?;
+    let _in_progress = refused.connect(nobody.local_addr()?);
+    let socket = refused.socket2()?;
+    poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&LONG))?;
+    let error = refused.take_error()?.map(|error| error.kind());
+    assert_eq!(error, Some(io::ErrorKind::ConnectionRefused));
+    Ok(())
+}
+
+#[test]
+fn a_socket_can_be_a_handle_that_others_have_too() -> Result {
+    let shared = Rc::new(Wrapper(Socket::open(Domain::IPV4, Type::STREAM)?));
+    let socket = Socket::from(Rc::clone(&shared));
+    assert_eq!(socket.fileno(), shared.fileno());
+    socket.close()?;
+    assert!(shared.fileno().is_none());
+    Ok(())
+}
+
 /// A socket all of whose operations fail.
 struct Failing(rustix::io::Errno);
 
