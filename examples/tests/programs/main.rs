@@ -2,6 +2,7 @@
 
 mod chat_server;
 mod echo_server;
+mod ftp_server;
 mod http_client;
 mod http_server;
 mod util;

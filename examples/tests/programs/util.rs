@@ -111,6 +111,15 @@ impl Running {
         kilobytes * 1024
     }
 
+    /// The descriptors that the program has open.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn descriptors(&self) -> Vec<u32> {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.0.id()));
+        let names = open.expect("the program runs").map_while(Result::ok);
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_child(&self.0);
