@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+pub mod tls_dispatcher;
+
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
@@ -59,12 +61,29 @@ impl<const PORT: u16> Listen<PORT> {
     ///
     /// When `server` has no socket, when signals cannot be watched for, and what ends the loop.
     pub fn serve(&self, server: &impl Dispatcher) -> Result {
+        self.announce(server)?;
+        self.run()
+    }
+
+    /// The first half of [`serve`](Listen::serve): a program may have more to tell before the loop.
+    ///
+    /// # Errors
+    ///
+    /// When `server` has no socket, and when signals cannot be watched for.
+    pub fn announce(&self, server: &impl Dispatcher) -> Result {
         watch_signals()?;
 
         let mut stdout = io::stdout();
         writeln!(stdout, "listening on {}", server.socket()?.local_addr()?)?;
-        stdout.flush()?;
+        Ok(stdout.flush()?)
+    }
 
+    /// The second half of [`serve`](Listen::serve).
+    ///
+    /// # Errors
+    ///
+    /// What ends the loop.
+    pub fn run(&self) -> Result {
         let ended = Loop::new().use_poll(self.poll).run();
         close_all(None, true)?;
         except_keyboard_interrupt(ended)

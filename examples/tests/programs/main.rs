@@ -4,4 +4,6 @@ mod chat_server;
 mod echo_server;
 mod http_client;
 mod http_server;
+mod irc_bot;
+mod tls_echo;
 mod util;
