@@ -9,7 +9,7 @@ use clap::Parser;
 /// Joins a channel of an IRC server, and answers there.
 #[derive(Clone, Parser)]
 pub(crate) struct Args {
-    /// The server
+    /// The server; a name stands for its IPv4 address
     #[arg(long, value_name = "HOST:PORT", value_parser = server)]
     pub(crate) server: Address,
 

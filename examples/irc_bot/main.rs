@@ -151,7 +151,10 @@ impl AsyncChat for IrcBot {
             "001" => self.irc_001(&message),
             "432" => self.irc_432(&message),
             "433" => self.irc_433(&message),
-            "ERROR" => self.irc_error(&message),
+            // Of the numbers, those that say why it cannot join.
+            "ERROR" | "403" | "405" | "437" | "471" | "473" | "474" | "475" => {
+                self.irc_error(&message)
+            }
             "JOIN" => self.irc_join(&message),
             "NICK" => self.irc_nick(&message),
             "PING" => self.irc_ping(&message),
@@ -311,7 +314,8 @@ impl IrcBot {
                     self.push_line("PING :are you there?")?;
                 }
                 Phase::Asking => self.give_up("the server does not answer")?,
-                Phase::Quitting | Phase::Over => self.handle_close()?,
+                Phase::Quitting => self.handle_close()?,
+                Phase::Over => {}
             }
         }
         while self.outbox_wait() == Some(Duration::ZERO) {

@@ -81,7 +81,7 @@ impl<S> TlsDispatcher<S> {
     }
 
     /// Whether the session has something to send, or has input that `this` would read. The socket may have
-    /// nothing new then, and no read event come; a write event comes at once.
+    /// nothing new then, and no read event come; a write event comes as soon as there is room to write.
     ///
     /// (In `test_ssl.py` it is `readable` that calls `handle_read_event` while `socket.pending()`. An error
     /// would have no way out of there.)
@@ -288,26 +288,33 @@ impl<T: Dispatcher, S: BaseClass<T>> BaseClass<T> for TlsDispatcher<S> {
         self.superclass.writable(this) || self.wants_write(this)
     }
 
+    // `handle_read` is called for what can be read, neither for the handshake nor for the beginning of a record.
     fn handle_read_event(&self, this: &T) -> Result {
-        if self.closing.get() {
-            Ok(())
-        } else if self.is_handshaking() && this.connected() {
-            self.feed(this)
-        } else {
-            self.superclass.handle_read_event(this)
+        if !self.is_secured() || !this.connected() {
+            return self.superclass.handle_read_event(this);
         }
+        if !self.closing.get() && !self.has_pending() {
+            self.feed(this)?;
+        }
+        if self.has_pending() {
+            self.superclass.handle_read_event(this)?;
+        }
+        Ok(())
     }
 
     fn handle_write_event(&self, this: &T) -> Result {
-        if self.is_secured() && this.connected() {
-            self.flush(this)?;
+        if !self.is_secured() || !this.connected() {
+            return self.superclass.handle_write_event(this);
         }
+        self.flush(this)?;
         if self.closing.get() {
             if !self.has_unsent() {
                 self.forget();
-                return self.superclass.close(this);
+                self.superclass.close(this)?;
             }
-        } else if !self.is_handshaking() || !this.connected() {
+            return Ok(());
+        }
+        if self.is_secured() && !self.is_handshaking() {
             self.superclass.handle_write_event(this)?;
         }
         if self.has_pending() && this.readable() {

@@ -1,7 +1,7 @@
 //! The IRC bot, and servers of all kinds.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -227,6 +227,7 @@ fn it_does_not_answer_what_is_not_asked_of_it() {
         ":irc.test 433 bot other :In use",
         ":irc.test 432 bot other :Erroneous",
         ":irc.test 376 bot :End of MOTD",
+        ":irc.test 474 bot #c :Cannot join",
     ] {
         bot.is_told(line);
         assert!(bot.says_nothing(), "{line:?}");
@@ -390,19 +391,22 @@ fn questions_without_end_cost_no_memory() {
 #[test]
 fn a_server_that_never_reads_its_pongs_is_not_read_for_ever() {
     const MOST: usize = 64 * 1024 * 1024;
-    const BLOCKED: Duration = Duration::from_millis(500);
+    const BLOCKED: Duration = Duration::from_secs(1);
 
     let server = IrcServer::new();
-    let _bot = Running::start(&mut server.bot());
+    let running = Running::start(&mut server.bot());
     let bot = server.welcomes();
+    let before = running.peak_memory();
     let mut stream = bot.0.into_inner();
     stream.set_write_timeout(Some(BLOCKED)).expect("not zero");
-    let pings = "PING x\r\n".repeat(10_000);
+    let pings = format!("PING {}\r\n", "x".repeat(500)).repeat(100);
     let mut taken = 0;
     while let Ok(sent) = stream.write(pings.as_bytes()) {
         taken += sent;
         assert!(taken < MOST, "it has taken {taken} bytes");
     }
+    let grown = running.peak_memory() - before;
+    assert!(grown < 2 * 1024 * 1024, "{grown} bytes");
 }
 
 #[test]
@@ -484,16 +488,20 @@ fn nobody_makes_it_say_another_line_or_command() {
 #[test]
 fn a_closed_connection_is_made_again_and_nothing_of_the_old_is_left() {
     let server = IrcServer::new();
-    let _bot = Running::start(&mut server.bot_with("--interval", "1000"));
+    let _bot = Running::start(&mut server.bot_with("--interval", "0.1"));
     for _ in 0..3 {
         let mut bot = server.welcomes();
+        assert!(bot.says_nothing());
         // Some of these are still to be answered, and half a line to be ended.
         for _ in 0..10 {
             bot.is_told(":ann!a@b PRIVMSG #c :!echo an old answer");
         }
         bot.is_told("PING :read");
         while bot.line() != "PONG :read" {}
-        bot.is_sent(":ann!a@b PRIVMSG #c :!echo half a li");
+        bot.is_sent("x".repeat(10_000));
+        let stream = bot.0.get_ref();
+        stream.shutdown(Shutdown::Write).expect("still connected");
+        while bot.try_line().is_some() {}
     }
 }
 
@@ -559,8 +567,10 @@ fn a_server_that_does_not_let_it_in_is_left() {
     let _bot = Running::start(&mut server.bot_with("--timeout", "0.05"));
     for _ in 0..3 {
         let mut bot = server.accepts();
-        // What it says does not help, as long as it is not welcome.
+        let deadline = Instant::now() + LONG;
+        // What it says does not help, as long as the bot is not welcome.
         while bot.try_send("NOTICE * :wait\r\n").is_ok() {
+            assert!(Instant::now() < deadline, "it waits on");
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -2,34 +2,36 @@
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use asynchat::{AsyncChat, AsyncChatBase};
 use asyncore::socket2::{Domain, SockRef, Type};
-use asyncore::{ChannelMap, Dispatcher, Error, Loop, Result};
+use asyncore::{ChannelMap, Dispatcher, DispatcherBase, Error, Loop, Result};
 use examples::tls_dispatcher::TlsDispatcher;
 use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
-    SignatureScheme, SupportedProtocolVersion,
+    ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
 };
 
 use crate::util::{LONG, Noise, Running, connect, example};
 
 const PORTABLE: &str = "ASYNCORE_POLLER";
 const MIB: usize = 1024 * 1024;
+/// How long a pass of a loop waits, for a test to look at the time now and then.
+const PASS: Duration = Duration::from_secs(1);
 
 fn tls_echo() -> Command {
     let mut command = Command::new(example("tls_echo"));
@@ -826,19 +828,7 @@ fn an_async_chat_over_tls_is_a_client_of_it() {
         .and_then(|()| lines.connect(server.addr));
     connected.expect("the server listens");
 
-    let deadline = Instant::now() + LONG;
-    while !map.is_empty() {
-        assert!(
-            Instant::now() < deadline,
-            "{} lines",
-            lines.heard.borrow().len()
-        );
-        let pass = Loop::new()
-            .map(&map)
-            .count(1)
-            .timeout(Duration::from_secs(1));
-        pass.run().expect("no error");
-    }
+    run_until(&map, || map.is_empty());
     assert_eq!(*lines.heard.borrow(), said);
     assert_eq!(Rc::strong_count(&lines), 1);
 
@@ -848,6 +838,119 @@ fn an_async_chat_over_tls_is_a_client_of_it() {
         messages.try_iter().all(|line| !line.contains("cut off")),
         "it has ended its session"
     );
+}
+
+/// `class sink(SSLConnection)`, on the side of the server: notes how much each `handle_read` has received.
+struct Sink {
+    base: TlsDispatcher<DispatcherBase>,
+    received: RefCell<Vec<usize>>,
+}
+
+impl Dispatcher for Sink {
+    type Base = TlsDispatcher<DispatcherBase>;
+    fn base(&self) -> &TlsDispatcher<DispatcherBase> {
+        &self.base
+    }
+
+    fn writable(&self) -> bool {
+        self.base.wants_write(self)
+    }
+
+    fn handle_read(&self) -> Result {
+        let received = self.recv(16384)?.len();
+        self.received.borrow_mut().push(received);
+        Ok(())
+    }
+
+    fn handle_error(&self, error: Error) -> Result {
+        Err(error)
+    }
+}
+
+impl Sink {
+    /// One in a map, with a client in another thread.
+    fn with_client(
+        client: impl FnOnce(Client) + Send + 'static,
+    ) -> (Rc<Sink>, ChannelMap, JoinHandle<()>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a name");
+        let der = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has them")
+            .with_no_client_auth()
+            .with_single_cert(vec![der.clone()], key)
+            .expect("they belong together");
+        let session = ServerConnection::new(Arc::new(config)).expect("a sound configuration");
+
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("it is bound");
+        let client = thread::spawn(move || client(Client::new(addr, trusting(&der))));
+        let (socket, _) = listener.accept().expect("the client connects");
+        let map = ChannelMap::new();
+        let sink = Sink::init_in(&map, |base| Sink {
+            base,
+            received: RefCell::default(),
+        });
+        sink.init_socket(socket).expect("still connected");
+        sink.base.secure_connection(session);
+        (sink, map, client)
+    }
+}
+
+fn run_until(map: &ChannelMap, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !done() {
+        assert!(Instant::now() < deadline, "it goes on");
+        let pass = Loop::new().map(map).count(1).timeout(PASS);
+        pass.run().expect("no error");
+    }
+}
+
+#[test]
+fn handle_read_is_called_for_what_can_be_read_and_for_nothing_else() {
+    let (sink, map, client) = Sink::with_client(|mut client| {
+        client.socket.set_nodelay(true).expect("a TCP socket");
+        client.shake_hands();
+        let session = &mut client.session;
+        session.writer().write_all(b"hello").expect("not closed");
+        session.send_close_notify();
+        let mut wire = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut wire).expect("it is a vector");
+        }
+        for byte in wire {
+            client.socket.write_all(&[byte]).expect("the server reads");
+        }
+        assert!(client.is_ended());
+    });
+    run_until(&map, || map.is_empty());
+    assert_eq!(*sink.received.borrow(), [5, 0]);
+    assert!(sink.base.was_ended());
+    client.join().expect("the client is content");
+}
+
+#[test]
+fn close_sends_what_send_has_taken_and_the_end() {
+    let data = noise(16 * MIB);
+    let (sender, receiver) = mpsc::channel::<Vec<u8>>();
+    let (sink, map, client) = Sink::with_client(move |mut client| {
+        client.shake_hands();
+        client.send(b"I am here");
+        client.expect(&receiver.recv_timeout(LONG).expect("the server is full"));
+        assert!(client.is_ended());
+    });
+    run_until(&map, || !sink.received.borrow().is_empty());
+    let taken = sink.send(&data).expect("it is connected");
+    assert!(taken < data.len(), "nobody reads");
+    sink.close().expect("nothing is wrong");
+    assert!(!map.is_empty(), "not all is sent");
+    assert_eq!(sink.send(b"more").expect("nothing is wrong"), 0);
+    sender
+        .send(data[..taken].to_vec())
+        .expect("the client waits");
+    run_until(&map, || map.is_empty());
+    client.join().expect("the client is content");
 }
 
 // ---- other people's clients
@@ -930,7 +1033,7 @@ fn openssl_is_served() {
             .args(["-connect", &addr.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .spawn();
         let Ok(mut openssl) = started else {
             eprintln!("NOT TESTED: there is no openssl here");
