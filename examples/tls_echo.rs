@@ -1,6 +1,6 @@
 //! An echo server over TLS: `class ConnectionHandler(SSLConnection)`, one for each connection, and
-//! `class EchoServer(asyncore.dispatcher)`, which makes them. They are the classes that CPython tested its
-//! module `ssl` with; the mixin `SSLConnection`, in which all of TLS is, is `src/tls_dispatcher.rs`.
+//! `class EchoServer(asyncore.dispatcher)`, which makes them: the classes that CPython tested its module `ssl`
+//! with. The mixin `SSLConnection`, in which all of TLS is, is `src/tls_dispatcher.rs`.
 //!
 //! ```text
 //! cargo run --example tls_echo -- --port 8443

@@ -173,7 +173,8 @@ impl IrcBot {
             return Ok(());
         }
         self.rename(message.param(0)); // It may have been made shorter.
-        self.log_info(&format!("registered as {}", self.nick()), "info");
+        let nick = self.nick();
+        self.log_info(&format!("registered as {}", nick.escape_debug()), "info");
         self.enter(Phase::Online, self.args.timeout);
         self.delay.set(self.args.delay);
         self.push_line(&format!("JOIN {}", self.args.channel))
@@ -184,8 +185,8 @@ impl IrcBot {
         if self.phase.get() != Phase::Registering {
             return Ok(());
         }
-        let reason = message.last();
-        Err(Error::msg(format!("nick {}: {reason}", self.nick())))
+        let reason = message.last().escape_debug();
+        Err(Error::msg(format!("nick {}: {reason}", self.args.nick)))
     }
 
     /// The nick is in use.
@@ -202,13 +203,14 @@ impl IrcBot {
     }
 
     fn irc_error(&self, message: &Message) -> Result {
-        self.log_info(&format!("the server says: {}", message.last()), "info");
+        let reason = message.last().escape_debug();
+        self.log_info(&format!("the server says: {reason}"), "info");
         Ok(())
     }
 
     fn irc_join(&self, message: &Message) -> Result {
         if message.nick == self.nick() {
-            self.log_info(&format!("in {}", message.param(0)), "info");
+            self.log_info(&format!("in {}", message.param(0).escape_debug()), "info");
         }
         Ok(())
     }

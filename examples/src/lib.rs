@@ -1,4 +1,4 @@
-//! What the examples share: how a program begins, what a server's command line is, and Ctrl-C.
+//! What the examples share: how a program begins, what a server's command line is, Ctrl-C, and TLS.
 //!
 //! Python turns Ctrl-C into a `KeyboardInterrupt` wherever the program is. A Rust program that wants to end
 //! in good order watches for the signal, and asyncore can do that in the loop like anything else:

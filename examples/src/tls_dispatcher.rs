@@ -46,8 +46,8 @@ const CHUNK: usize = 18 * 1024;
 /// that is sent. `S` is `DispatcherBase`, `AsyncChatBase` or any class that sends by calling `self.send`:
 /// `dispatcher_with_send`, which names `dispatcher.send`, would go around the encryption.
 ///
-/// Memory is bounded: what the peer does not take stays with the program beyond some 64 KiB, for which
-/// `send` says so, and no more is received while there is input that has not been asked for.
+/// Memory is bounded: of what the peer does not take, some 128 KiB are kept, and `send` takes no more; and no
+/// more is received while there is input that has not been asked for.
 #[derive(Debug)]
 pub struct TlsDispatcher<S> {
     superclass: S,
@@ -187,12 +187,8 @@ fn decrypt(session: &mut Connection, received: &mut &[u8]) -> Result {
         if session.read_tls(received)? == 0 {
             *received = &[]; // It comes after the end.
         }
-        let state = session.process_new_packets();
-        if state
-            .inspect_err(|_| *received = &[])?
-            .plaintext_bytes_to_read()
-            > 0
-        {
+        let state = session.process_new_packets()?;
+        if state.plaintext_bytes_to_read() > 0 {
             break;
         }
     }

@@ -857,7 +857,7 @@ impl Dispatcher for Sink {
     }
 
     fn handle_read(&self) -> Result {
-        let received = self.recv(16384)?.len();
+        let received = self.recv(16384).map_or(usize::MAX, |data| data.len());
         self.received.borrow_mut().push(received);
         Ok(())
     }
@@ -957,9 +957,22 @@ fn close_sends_what_send_has_taken_and_the_end() {
 
 #[test]
 fn pythons_ssl_is_served() {
+    // In one thread, a way ahead of what comes back: until Python 3.13 a session was not for two of them.
     const SCRIPT: &str = "
-import hashlib, os, socket, ssl, sys, threading
+import hashlib, os, socket, ssl, sys
 port, fingerprint = sys.argv[1:]
+
+def check(client, pieces):
+    sent, received = 0, bytearray()
+    for piece in pieces:
+        client.sendall(piece)
+        sent += len(piece)
+        while sent - len(received) > 100000:
+            received += client.recv(65536)
+    while len(received) < sent:
+        received += client.recv(65536)
+    assert received == b''.join(pieces)
+
 for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -968,21 +981,8 @@ for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
     client = context.wrap_socket(connection, suppress_ragged_eofs=False)
     digest = hashlib.sha256(client.getpeercert(True)).hexdigest().upper()
     assert digest == fingerprint.replace(':', ''), digest
-    data = os.urandom(4 << 20)
-    sender = threading.Thread(target=client.sendall, args=(data,))
-    sender.start()
-    echo = bytearray()
-    while len(echo) < len(data):
-        echo += client.recv(65536)
-    sender.join()
-    assert echo == data
-    for record in range(1000):
-        client.sendall(b'%d,' % record)
-    records = b''.join(b'%d,' % record for record in range(1000))
-    echo = b''
-    while len(echo) < len(records):
-        echo += client.recv(65536)
-    assert echo == records
+    check(client, [os.urandom(20000) for _ in range(200)])
+    check(client, [b'%d,' % record for record in range(2000)])
     assert client.unwrap().recv(1) == b''
 print('served', end='')
 ";
