@@ -1,4 +1,4 @@
-//! What the examples share: how a program begins, what a server's command line is, and Ctrl-C.
+//! What the examples share: how a program begins, what a server's command line is, Ctrl-C, and TLS.
 //!
 //! Python turns Ctrl-C into a `KeyboardInterrupt` wherever the program is. A Rust program that wants to end
 //! in good order watches for the signal, and asyncore can do that in the loop like anything else:
@@ -13,6 +13,8 @@
 //! asyncore::close_all(None, false)
 //! # }
 //! ```
+
+pub mod tls_dispatcher;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -59,12 +61,29 @@ impl<const PORT: u16> Listen<PORT> {
     ///
     /// When `server` has no socket, when signals cannot be watched for, and what ends the loop.
     pub fn serve(&self, server: &impl Dispatcher) -> Result {
+        self.announce(server)?;
+        self.run()
+    }
+
+    /// The first half of [`serve`](Listen::serve): a program may have more to tell before the loop.
+    ///
+    /// # Errors
+    ///
+    /// When `server` has no socket, and when signals cannot be watched for.
+    pub fn announce(&self, server: &impl Dispatcher) -> Result {
         watch_signals()?;
 
         let mut stdout = io::stdout();
         writeln!(stdout, "listening on {}", server.socket()?.local_addr()?)?;
-        stdout.flush()?;
+        Ok(stdout.flush()?)
+    }
 
+    /// The second half of [`serve`](Listen::serve).
+    ///
+    /// # Errors
+    ///
+    /// What ends the loop.
+    pub fn run(&self) -> Result {
         let ended = Loop::new().use_poll(self.poll).run();
         close_all(None, true)?;
         except_keyboard_interrupt(ended)

@@ -5,4 +5,6 @@ mod echo_server;
 mod ftp_server;
 mod http_client;
 mod http_server;
+mod irc_bot;
+mod tls_echo;
 mod util;
