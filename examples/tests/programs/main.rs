@@ -4,4 +4,5 @@ mod chat_server;
 mod echo_server;
 mod http_client;
 mod http_server;
+mod port_forwarder;
 mod util;

@@ -111,6 +111,26 @@ impl Running {
         kilobytes * 1024
     }
 
+    /// How many descriptors the program has open.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn descriptors(&self) -> usize {
+        let directory = std::fs::read_dir(format!("/proc/{}/fd", self.0.id()));
+        directory.expect("the program runs").count()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn wait_for_descriptors(&self, expected: usize) {
+        let deadline = Instant::now() + LONG;
+        while self.descriptors() != expected {
+            assert!(
+                Instant::now() < deadline,
+                "{} descriptors are open rather than {expected}",
+                self.descriptors()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_child(&self.0);
@@ -128,6 +148,12 @@ impl Running {
             .expect("it is our child")
             .expect("it has been waited for");
         assert!(status.1.stopped(), "the program has ended");
+    }
+
+    /// Lets the program go on that was stopped.
+    #[cfg(unix)]
+    pub(crate) fn go_on(&self) {
+        self.signal(rustix::process::Signal::CONT);
     }
 
     /// Waits until the program ends by itself.
