@@ -5,4 +5,5 @@ mod echo_server;
 mod http_client;
 mod http_server;
 mod port_forwarder;
+mod time_server_udp;
 mod util;
