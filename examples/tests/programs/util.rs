@@ -66,8 +66,13 @@ pub(crate) struct Ended {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Running {
+        Running::start_with(Stdio::null(), command)
+    }
+
+    /// Starts a program whose standard input is `stdin`.
+    pub(crate) fn start_with(stdin: impl Into<Stdio>, command: &mut Command) -> Running {
         let process = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
@@ -93,6 +98,18 @@ impl Running {
             let stderr: Vec<String> = self.stderr_lines().iter().collect();
             panic!("it does not say what it should, but {stderr:?}")
         })
+    }
+
+    /// The other end of the standard input of a program that was given `Stdio::piped()`.
+    #[cfg(unix)]
+    pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
+        self.0.stdin.take().expect("it is a pipe")
+    }
+
+    /// The lines that come on standard output.
+    #[cfg(unix)]
+    pub(crate) fn stdout_lines(&mut self) -> Receiver<String> {
+        lines(self.0.stdout.take())
     }
 
     /// The lines that come on standard error.
