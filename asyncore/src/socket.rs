@@ -205,14 +205,23 @@ impl Socket {
     /// # Errors
     ///
     /// As [`socket2`](Socket::socket2), and the system's.
-    #[cfg(unix)]
     #[doc(alias = "recvfrom")]
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
-        use rustix::net::{RecvFlags, recvfrom};
-
         let socket = self.socket2()?;
-        let (_, len, from) = recvfrom(&*socket, buffer, RecvFlags::empty())?;
-        Ok((len, from.map_or(Address::Unix("".into()), from_rustix)))
+        #[cfg(unix)]
+        {
+            use rustix::net::{RecvFlags, recvfrom};
+
+            let (_, len, from) = recvfrom(&*socket, buffer, RecvFlags::empty())?;
+            Ok((len, from.map_or(Address::Unix("".into()), from_rustix)))
+        }
+        #[cfg(windows)]
+        {
+            // The call of socket2 takes memory that is not initialized.
+            let socket = std::net::UdpSocket::from(socket.try_clone()?);
+            let (len, from) = socket.recv_from(buffer)?;
+            Ok((len, from.into()))
+        }
     }
 
     /// Sends `data` to an address: Python's `sendto`. A host name resolves to the socket's family.

@@ -21,18 +21,23 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use asyncore::{Dispatcher, KeyboardInterrupt, Loop, Result, close_all};
+use asyncore::{Dispatcher, KeyboardInterrupt, Loop, Result, SystemExit, close_all};
 use clap::Parser;
 
-/// A program's `main`: a logger that `RUST_LOG` sets, the arguments, and a message when it fails.
+/// A program's `main`: a logger that `RUST_LOG` sets, the arguments, and a message when it fails, or the status
+/// of a [`SystemExit`].
 pub fn program<A: Parser>(run: impl FnOnce(&A) -> Result) -> ExitCode {
     env_logger::init();
     match run(&A::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(SystemExit(status)) = error.downcast_ref() {
+                return ExitCode::from(*status as u8);
+            }
             let path = std::env::args_os().next().unwrap_or_default();
             let name = Path::new(&path).file_stem().unwrap_or(OsStr::new("error"));
-            eprintln!("{}: {error}", name.display());
+            // Not eprintln!, which panics where nobody reads it.
+            let _ = writeln!(io::stderr(), "{}: {error}", name.display());
             ExitCode::FAILURE
         }
     }

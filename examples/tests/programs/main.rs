@@ -6,5 +6,9 @@ mod ftp_server;
 mod http_client;
 mod http_server;
 mod irc_bot;
+#[cfg(unix)]
+mod pipe_monitor;
+mod port_forwarder;
+mod time_server_udp;
 mod tls_echo;
 mod util;

@@ -66,8 +66,13 @@ pub(crate) struct Ended {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Running {
+        Running::start_with(Stdio::null(), command)
+    }
+
+    /// Starts a program whose standard input is `stdin`.
+    pub(crate) fn start_with(stdin: impl Into<Stdio>, command: &mut Command) -> Running {
         let process = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
@@ -95,6 +100,18 @@ impl Running {
         })
     }
 
+    /// The other end of the standard input of a program that was given `Stdio::piped()`.
+    #[cfg(unix)]
+    pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
+        self.0.stdin.take().expect("it is a pipe")
+    }
+
+    /// The lines that come on standard output.
+    #[cfg(unix)]
+    pub(crate) fn stdout_lines(&mut self) -> Receiver<String> {
+        lines(self.0.stdout.take())
+    }
+
     /// The lines that come on standard error.
     pub(crate) fn stderr_lines(&mut self) -> Receiver<String> {
         lines(self.0.stderr.take())
@@ -120,6 +137,19 @@ impl Running {
         names.filter_map(|name| name.parse().ok()).collect()
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn wait_for_descriptors(&self, expected: usize) {
+        let deadline = Instant::now() + LONG;
+        while self.descriptors().len() != expected {
+            assert!(
+                Instant::now() < deadline,
+                "{:?} are open rather than {expected} descriptors",
+                self.descriptors()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_child(&self.0);
@@ -137,6 +167,12 @@ impl Running {
             .expect("it is our child")
             .expect("it has been waited for");
         assert!(status.1.stopped(), "the program has ended");
+    }
+
+    /// Lets the program go on that was stopped.
+    #[cfg(unix)]
+    pub(crate) fn go_on(&self) {
+        self.signal(rustix::process::Signal::CONT);
     }
 
     /// Waits until the program ends by itself.
