@@ -7,4 +7,5 @@ mod http_client;
 mod http_server;
 mod irc_bot;
 mod tls_echo;
+mod trace;
 mod util;
