@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::rc::Weak;
 
-use asyncore::{BaseClass, Dispatcher, DispatcherBase, Quirks, Result};
+use asyncore::{BaseClass, Dispatcher, DispatcherBase, Quirks, Result, traced};
 use bytes::Bytes;
 
 use crate::data::{Data, Encoding};
@@ -476,7 +476,7 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
         let data = match this.recv(self.ac_in_buffer_size.get()) {
             Ok(data) => data,
             Err(error) if error.io_kind() == Some(io::ErrorKind::WouldBlock) => return Ok(()),
-            Err(error) if error.is::<io::Error>() => return this.handle_error(error),
+            Err(error) if error.is::<io::Error>() => return traced!(this.handle_error(error)),
             Err(error) => return Err(error),
         };
         self.ac_in_buffer.append(data);
@@ -486,11 +486,11 @@ impl<T: AsyncChat> BaseClass<T> for AsyncChatBase {
     }
 
     fn handle_write(&self, this: &T) -> Result {
-        this.initiate_send()
+        traced!(this.initiate_send())
     }
 
     fn handle_close(&self, this: &T) -> Result {
-        this.close()
+        traced!(this.close())
     }
 
     fn readable(&self, _this: &T) -> bool {
@@ -525,7 +525,7 @@ impl AsyncChatBase {
                     true
                 }
                 _ => {
-                    this.collect_incoming_data(buffer)?;
+                    traced!(this.collect_incoming_data(buffer))?;
                     self.ac_in_buffer.clear();
                     true
                 }
@@ -551,7 +551,7 @@ impl AsyncChatBase {
             Found::Whole(index) => {
                 // An empty piece is not worth a call.
                 if index > 0
-                    && let Err(error) = this.collect_incoming_data(&buffer[..index])
+                    && let Err(error) = traced!(this.collect_incoming_data(&buffer[..index]))
                 {
                     // All stays as it is, and will be looked through again.
                     let searched = Searched {
@@ -564,7 +564,7 @@ impl AsyncChatBase {
                     return Err(error);
                 }
                 self.ac_in_buffer.skip((index + needle.len()) as i64);
-                this.found_terminator()?;
+                traced!(this.found_terminator())?;
                 Ok(true)
             }
             Found::Prefix(matched) => {
@@ -572,7 +572,7 @@ impl AsyncChatBase {
                 self.ac_in_buffer
                     .set_searched(needle, Searched { at, matched });
                 if matched != len_before {
-                    this.collect_incoming_data(&buffer[..at - matched])?;
+                    traced!(this.collect_incoming_data(&buffer[..at - matched]))?;
                     self.ac_in_buffer.keep_last(matched);
                 }
                 Ok(matched == 0)
@@ -589,14 +589,15 @@ impl AsyncChatBase {
         buffer: &[u8],
     ) -> Result {
         if i64::try_from(len_before).is_ok_and(|len| len < count) {
-            this.collect_incoming_data(buffer)?;
+            traced!(this.collect_incoming_data(buffer))?;
             self.ac_in_buffer.clear();
             return self.count_down(len_before);
         }
-        this.collect_incoming_data(&buffer[..slice_index(buffer.len(), count)])?;
+        let collected = &buffer[..slice_index(buffer.len(), count)];
+        traced!(this.collect_incoming_data(collected))?;
         self.ac_in_buffer.skip(count);
         *self.terminator.borrow_mut() = Terminator::Count(0);
-        this.found_terminator()
+        traced!(this.found_terminator())
     }
 }
 
@@ -654,12 +655,12 @@ impl<T: AsyncChat> AsyncChatClass<T> for AsyncChatBase {
             self.producer_fifo.push(data.split_to(size));
         }
         self.producer_fifo.push(data);
-        this.initiate_send()
+        traced!(this.initiate_send())
     }
 
     fn push_with_producer(&self, this: &T, producer: Queued) -> Result {
         self.producer_fifo.push(producer);
-        this.initiate_send()
+        traced!(this.initiate_send())
     }
 
     fn close_when_done(&self, _this: &T) -> Result {
@@ -682,7 +683,7 @@ impl<T: AsyncChat> AsyncChatClass<T> for AsyncChatBase {
                 fifo.pop();
             }
             let data = match first {
-                Queued::Close => return this.handle_close(),
+                Queued::Close => return traced!(this.handle_close()),
                 Queued::Producer(producer) => {
                     let data = producer.more()?;
                     if data.is_empty() {
@@ -728,7 +729,7 @@ impl AsyncChatBase {
         let data = &first[..size.min(first.len())];
         let sent = match this.send(data) {
             Ok(sent) => sent,
-            Err(error) if error.is::<io::Error>() => return this.handle_error(error),
+            Err(error) if error.is::<io::Error>() => return traced!(this.handle_error(error)),
             Err(error) => return Err(error),
         };
         if sent == 0 {

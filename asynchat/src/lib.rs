@@ -99,10 +99,7 @@
 //! - [`AsyncChat`] has the methods, [`AsyncChatBase`] the attributes.
 //! - [`differences`] has all that differs from CPython.
 //! - The programs `http_server` and `chat_server` among the examples.
-//!
-//! To read how it works, take the source in this order: `async_chat` (what a channel does with what comes and
-//! what is pushed), `terminator` (how the end of a piece is found), `in_buffer` (how bytes wait without being
-//! moved), `producer` and `fifo` (what waits to be sent).
+//! - [How to read the source](asyncore#how-to-read-the-source) of both crates.
 //!
 //! # Speed
 //!

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::poller::{Descriptor, PollFlags, Poller};
 use crate::quirks::Quirks;
 use crate::readiness::{Ready, Roster, Watch};
+use crate::trace;
 
 /// What the loop calls on an object in the map.
 ///
@@ -85,6 +86,12 @@ pub trait Channel: Any {
 
     /// Called by [`close_all`](crate::close_all).
     fn close(&self) -> Result;
+
+    /// What the channel is called in the trace ([`how_the_loop_works`](crate::how_the_loop_works)): the
+    /// name of its class, and for a dispatcher its descriptor, as in `EchoHandler(fd 5)`.
+    fn label(&self) -> String {
+        trace::label(std::any::type_name::<Self>(), None)
+    }
 }
 
 impl fmt::Debug for dyn Channel {

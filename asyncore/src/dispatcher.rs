@@ -15,6 +15,7 @@ use crate::error::{self, Error, NoSocket, Result, compact_traceback};
 use crate::poller::Descriptor;
 use crate::quirks::Quirks;
 use crate::socket::Socket;
+use crate::{trace, traced};
 
 /// The methods of class `asyncore.dispatcher`, all of which can be overridden.
 ///
@@ -441,6 +442,10 @@ impl<T: Dispatcher> Channel for T {
         Dispatcher::accepting(self)
     }
 
+    fn label(&self) -> String {
+        trace::label(std::any::type_name::<T>(), self.root().fileno.get())
+    }
+
     fn handle_read_event(&self) -> Result {
         Dispatcher::handle_read_event(self)
     }
@@ -591,15 +596,21 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
             Some(map) => map.insert(fd, channel),
             None => this.map()?.insert(fd, channel),
         };
+        if trace::is_on() {
+            trace::step(this, "enters the map");
+        }
         Ok(())
     }
 
     fn del_channel(&self, this: &T, map: Option<&ChannelMap>) {
         if let Some(fd) = this.fileno() {
-            match map {
+            let removed = match map {
                 Some(map) => map.remove(fd),
                 None => this.map().ok().and_then(|map| map.remove(fd)),
             };
+            if removed.is_some() && trace::is_on() {
+                trace::step(this, "leaves the map");
+            }
         }
         self.fileno.set(None);
     }
@@ -639,22 +650,20 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
         } else {
             backlog
         };
-        this.socket()?
-            .listen(backlog)
+        traced!(this.socket()?.listen(backlog))
             .map_err(|error| Error::from(error).with_context("listen"))
     }
 
     fn bind(&self, this: &T, addr: Address) -> Result {
         self.set_addr(Some(addr.clone()));
-        this.socket()?
-            .bind(&addr)
+        traced!(this.socket()?.bind(&addr))
             .map_err(|error| Error::from(error).with_context(format!("bind {addr}")))
     }
 
     fn connect(&self, this: &T, addr: Address) -> Result {
         self.connected.set(false);
         self.connecting.set(true);
-        match this.socket()?.connect(&addr) {
+        match traced!(this.socket()?.connect(&addr)) {
             Err(error) if error::is_in_progress(&error) => {
                 self.set_addr(Some(addr));
                 Ok(())
@@ -664,13 +673,13 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
             }
             _ => {
                 self.set_addr(Some(addr));
-                this.handle_connect_event()
+                traced!(this.handle_connect_event())
             }
         }
     }
 
     fn accept(&self, this: &T) -> Result<Option<(Socket, Address)>> {
-        match this.socket()?.accept() {
+        match traced!(this.socket()?.accept()) {
             Ok(pair) => Ok(Some(pair)),
             Err(error)
                 if matches!(
@@ -694,11 +703,11 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
     }
 
     fn send(&self, this: &T, data: &[u8]) -> Result<usize> {
-        match this.socket()?.send(data) {
+        match traced!(this.socket()?.send(data)) {
             Ok(sent) => Ok(sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(error) if error::is_disconnected(&error) => {
-                this.handle_close()?;
+                traced!(this.handle_close())?;
                 Ok(0)
             }
             Err(error) => Err(Error::from(error).with_context("send")),
@@ -726,19 +735,19 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
     }
 
     fn recv_into(&self, this: &T, buffer: &mut [u8]) -> Result<usize> {
-        match this.socket()?.recv(buffer) {
+        match traced!(this.socket()?.recv(buffer)) {
             // A closed connection is readable and has nothing to read.
             Ok(0) => {
-                match this.handle_close() {
+                match traced!(this.handle_close()) {
                     // CPython takes it for one of `recv` itself.
-                    Err(error) if error.is_disconnected() => this.handle_close()?,
+                    Err(error) if error.is_disconnected() => traced!(this.handle_close())?,
                     handled => handled?,
                 }
                 Ok(0)
             }
             Ok(received) => Ok(received),
             Err(error) if error::is_disconnected(&error) => {
-                this.handle_close()?;
+                traced!(this.handle_close())?;
                 Ok(0)
             }
             Err(error) => {
@@ -757,8 +766,11 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
         self.accepting.set(false);
         self.connecting.set(false);
         this.del_channel(None);
-        match this.socket().map(|socket| socket.close()) {
-            Ok(Err(error)) if !error::is_closed_already(&error) => {
+        if this.socket().is_err() {
+            return Ok(());
+        }
+        match traced!(this.socket()?.close()) {
+            Err(error) if !error::is_closed_already(&error) => {
                 Err(Error::from(error).with_context("close"))
             }
             _ => Ok(()),
@@ -785,12 +797,12 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
     fn handle_read_event(&self, this: &T) -> Result {
         if this.accepting() {
             // Listeners are never connected; they spawn new sockets that are.
-            return this.handle_accept();
+            return traced!(this.handle_accept());
         }
         if !this.connected() && this.connecting() {
-            this.handle_connect_event()?;
+            traced!(this.handle_connect_event())?;
         }
-        this.handle_read()
+        traced!(this.handle_read())
     }
 
     fn handle_connect_event(&self, this: &T) -> Result {
@@ -801,7 +813,7 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
                 None => error.with_context("connect"),
             });
         }
-        this.handle_connect()?;
+        traced!(this.handle_connect())?;
         self.connected.set(true);
         self.connecting.set(false);
         Ok(())
@@ -813,17 +825,17 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
             return Ok(());
         }
         if !this.connected() && this.connecting() {
-            this.handle_connect_event()?;
+            traced!(this.handle_connect_event())?;
         }
-        this.handle_write()
+        traced!(this.handle_write())
     }
 
     fn handle_expt_event(&self, this: &T) -> Result {
         // An error or out-of-band data: whichever it is, the error comes first.
         if this.socket()?.take_error()?.is_some() {
-            return this.handle_close();
+            return traced!(this.handle_close());
         }
-        this.handle_expt()
+        traced!(this.handle_expt())
     }
 
     fn handle_error(&self, this: &T, error: Error) -> Result {
@@ -842,7 +854,7 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
             ),
             "error",
         );
-        this.handle_close()
+        traced!(this.handle_close())
     }
 
     fn handle_expt(&self, this: &T) -> Result {
@@ -867,7 +879,7 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
 
     fn handle_accept(&self, this: &T) -> Result {
         match this.accept()? {
-            Some((socket, addr)) => this.handle_accepted(socket, addr),
+            Some((socket, addr)) => traced!(this.handle_accepted(socket, addr)),
             None => Ok(()),
         }
     }
@@ -880,6 +892,6 @@ impl<T: Dispatcher> BaseClass<T> for DispatcherBase {
 
     fn handle_close(&self, this: &T) -> Result {
         this.log_info("unhandled close event", "warning");
-        this.close()
+        traced!(this.close())
     }
 }

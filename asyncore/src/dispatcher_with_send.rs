@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use crate::base_class::BaseClass;
 use crate::dispatcher::{Dispatcher, DispatcherBase};
 use crate::error::Result;
+use crate::traced;
 
 /// The methods that class `asyncore.dispatcher_with_send` adds to [`Dispatcher`].
 ///
@@ -155,7 +156,7 @@ impl<T: DispatcherWithSend> BaseClass<T> for DispatcherWithSendBase {
     }
 
     fn handle_write(&self, this: &T) -> Result {
-        this.initiate_send()
+        traced!(this.initiate_send())
     }
 
     fn writable(&self, this: &T) -> bool {
@@ -167,7 +168,7 @@ impl<T: DispatcherWithSend> BaseClass<T> for DispatcherWithSendBase {
             this.log_info(&format!("sending b'{}'", data.escape_ascii()), "info");
         }
         self.append(data);
-        this.initiate_send()?;
+        traced!(this.initiate_send())?;
         Ok(data.len())
     }
 }

@@ -7,6 +7,7 @@ use crate::channel_map::{Channel, ChannelMap, socket_map};
 use crate::error::{Error, Panic, Result, is_bad_descriptor};
 use crate::poller::PollFlags;
 use crate::readiness::{Ready, Semantics};
+use crate::{trace, traced};
 
 /// Runs the loop over the default map until it is empty: `asyncore.loop()`.
 ///
@@ -129,7 +130,7 @@ pub fn poll(timeout: impl Into<Option<Duration>>, map: Option<&ChannelMap>) -> R
         deliver(map, ready, PollFlags::PRI, exception)?;
         // Where CPython's select refuses, see `Quirks::bad_descriptor_ends_loop`.
         deliver(map, ready, PollFlags::NVAL, |channel| {
-            guarded(channel, || channel.handle_close())
+            guarded(channel, || traced!(channel.handle_close()))
         })
     })
 }
@@ -192,7 +193,11 @@ fn pass(
     if map.is_empty() {
         return Ok(());
     }
+    let _pass = trace::is_on().then(|| trace::pass(semantics, timeout, &map));
     let ready = map.wait(semantics, timeout)?;
+    if trace::is_on() {
+        trace::ready(&map, &ready);
+    }
     let delivered = deliver(&map, &ready);
     map.recycle(ready);
     delivered
@@ -205,7 +210,7 @@ fn pass(
 /// [`ExitNow`](crate::ExitNow) and its kin, and what `handle_error` returns.
 #[doc(alias = "asyncore.read")]
 pub fn read(channel: &dyn Channel) -> Result {
-    guarded(channel, || channel.handle_read_event())
+    guarded(channel, || traced!(channel.handle_read_event()))
 }
 
 /// Calls `handle_write_event`, and `handle_error` if that fails: `asyncore.write(obj)`.
@@ -215,7 +220,7 @@ pub fn read(channel: &dyn Channel) -> Result {
 /// As [`read`].
 #[doc(alias = "asyncore.write")]
 pub fn write(channel: &dyn Channel) -> Result {
-    guarded(channel, || channel.handle_write_event())
+    guarded(channel, || traced!(channel.handle_write_event()))
 }
 
 /// Calls `handle_expt_event`, and `handle_error` if that fails: `asyncore._exception(obj)`.
@@ -225,7 +230,7 @@ pub fn write(channel: &dyn Channel) -> Result {
 /// As [`read`].
 #[doc(alias = "asyncore._exception")]
 pub fn exception(channel: &dyn Channel) -> Result {
-    guarded(channel, || channel.handle_expt_event())
+    guarded(channel, || traced!(channel.handle_expt_event()))
 }
 
 /// Calls what `flags` ask for, in the order IN, OUT, PRI, then `handle_close` for HUP, ERR and NVAL:
@@ -242,25 +247,25 @@ pub fn exception(channel: &dyn Channel) -> Result {
 pub fn readwrite(channel: &dyn Channel, flags: PollFlags) -> Result {
     let handled = catch(|| {
         if flags.contains(PollFlags::IN) {
-            match channel.handle_read_event() {
+            match traced!(channel.handle_read_event()) {
                 // Only this event is over.
                 Err(error) if error.is_spurious() => {}
                 handled => handled?,
             }
         }
         if flags.contains(PollFlags::OUT) {
-            channel.handle_write_event()?;
+            traced!(channel.handle_write_event())?;
         }
         if flags.contains(PollFlags::PRI) {
-            channel.handle_expt_event()?;
+            traced!(channel.handle_expt_event())?;
         }
         if flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-            channel.handle_close()?;
+            traced!(channel.handle_close())?;
         }
         Ok(())
     });
     match handled {
-        Err(error) if error.is_disconnected() => channel.handle_close(),
+        Err(error) if error.is_disconnected() => traced!(channel.handle_close()),
         handled => answer(channel, handled),
     }
 }
@@ -276,7 +281,7 @@ pub fn readwrite(channel: &dyn Channel, flags: PollFlags) -> Result {
 pub fn close_all(map: Option<&ChannelMap>, ignore_all: bool) -> Result {
     let map = map.cloned().unwrap_or_else(socket_map);
     for channel in map.values() {
-        match catch(|| channel.close()) {
+        match catch(|| traced!(channel.close())) {
             Err(error) if error.is_reraised() => return Err(error),
             Err(error) if !ignore_all && !is_bad_descriptor(&error) => return Err(error),
             _ => {}
@@ -296,7 +301,7 @@ fn answer(channel: &dyn Channel, handled: Result) -> Result {
     match handled {
         Err(error) if error.is_reraised() => Err(error),
         Err(error) if error.is_spurious() => Ok(()),
-        Err(error) => channel.handle_error(error),
+        Err(error) => traced!(channel.handle_error(error)),
         Ok(()) => Ok(()),
     }
 }

@@ -99,11 +99,46 @@
 //! - [`Dispatcher`] has the methods, [`BaseClass`] explains how inheritance works.
 //! - [`differences`] has all that differs from CPython, and [`Quirks`] what of it can be chosen.
 //! - [`Channel`] has the contract between the loop, the map and a channel.
+//! - [`how_the_loop_works`] shows it in diagrams, and how any program tells what its loop does:
+//!   `RUST_LOG=asyncore=trace`.
 //! - The crate `asynchat`, the second of the two modules, is for protocols of lines and of blocks.
 //!
-//! To read how it works, take the source in this order: `event_loop` (what a pass calls), `dispatcher`
-//! (what a channel makes of it), `channel_map` (who is called), `readiness` (how it is known who is ready),
-//! `poller` (how the kernel is asked).
+//! # How to read the source
+//!
+//! In this order. Every file has one idea, and what is public comes first.
+//!
+//! | file | what it teaches |
+//! |---|---|
+//! | `asyncore/src/event_loop.rs` | what a pass is, and what an event calls on a channel |
+//! | `asyncore/src/channel_map.rs` | who is called: the contract between the loop, the map and a channel |
+//! | `asyncore/src/dispatcher.rs` | what a channel makes of its events, and what programs override |
+//! | `asyncore/src/base_class.rs` | inheritance: how a method is found, one class at a time |
+//! | `asyncore/src/error.rs` | exceptions as values, and which of them pass through the loop |
+//! | `asyncore/src/socket.rs` | what a channel needs of its socket |
+//! | `asyncore/src/address.rs` | what `bind` and `connect` take |
+//! | `asyncore/src/dispatcher_with_send.rs` | a derived class: output that waits for room |
+//! | `asyncore/src/file_dispatcher.rs` | a channel around a descriptor that is no socket |
+//! | `asyncore/src/quirks.rs` | what CPython does wrong, and what a program sees either way |
+//! | `asyncore/src/readiness.rs` | how it is known who is ready, when all are asked and only news is told to the kernel |
+//! | `asyncore/src/entries.rs` | a dictionary in the order of insertion, and why a late event reaches nobody else |
+//! | `asyncore/src/poller.rs` | how the kernel is asked: all that is unsafe, and all that knows a system |
+//! | `asyncore/src/trace.rs` | how the loop tells its story, for nothing when nobody listens |
+//! | `asyncore/src/lib.rs` | what is public: this page |
+//! | `asynchat/src/async_chat.rs` | what a chat channel does with what comes, and with what is pushed |
+//! | `asynchat/src/terminator.rs` | how the end of a piece is found, however the stream is cut |
+//! | `asynchat/src/in_buffer.rs` | how bytes wait without being moved |
+//! | `asynchat/src/producer.rs` | what makes output when there is room for it |
+//! | `asynchat/src/fifo.rs` | a queue that may change while it is used |
+//! | `asynchat/src/data.rs` | what can be pushed, and what becomes of text |
+//! | `asynchat/src/error.rs` | what can go wrong in a chat channel |
+//! | `asynchat/src/lib.rs` | what is public there |
+//!
+//! Three rules hold everywhere:
+//!
+//! 1. No `RefCell` is borrowed while anything runs that a program may have written: a method that can be
+//!    overridden, a producer, a logger.
+//! 2. A class calls methods on `this`, the object, in CPython's order. Only a super call goes to a base.
+//! 3. What differs from CPython is a field of [`Quirks`] or a row in [`differences`].
 //!
 //! # Platforms
 //!
@@ -126,9 +161,28 @@ mod poller;
 mod quirks;
 mod readiness;
 mod socket;
+#[doc(hidden)] // For `traced!`.
+pub mod trace;
 
 #[doc = include_str!("differences.md")]
 pub mod differences {}
+
+#[doc = include_str!("how_the_loop_works/one_pass.md")]
+#[doc = ""]
+#[doc = include_str!("how_the_loop_works/poll.svg")]
+#[doc = include_str!("how_the_loop_works/poll2.svg")]
+#[doc = ""]
+#[doc = include_str!("how_the_loop_works/two_channels.md")]
+#[doc = include_str!("how_the_loop_works/events.md")]
+#[doc = ""]
+#[doc = include_str!("how_the_loop_works/events.svg")]
+#[doc = ""]
+#[doc = include_str!("how_the_loop_works/life_of_a_channel.md")]
+#[doc = ""]
+#[doc = include_str!("how_the_loop_works/life_of_a_channel.svg")]
+#[doc = ""]
+#[doc = include_str!("how_the_loop_works/story.md")]
+pub mod how_the_loop_works {}
 
 pub use address::Address;
 pub use base_class::BaseClass;

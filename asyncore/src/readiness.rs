@@ -8,13 +8,14 @@ use crate::channel_map::{Channel, ChannelMap, State};
 use crate::entries::{Entry, Key};
 use crate::error::{Error, Result, bad_descriptor};
 use crate::poller::{Added, Descriptor, PollFlags, Poller, is_open};
+use crate::trace;
 
 /// An event to deliver.
 #[derive(Clone, Copy)]
 pub(crate) struct Ready {
     key: Key,
     position: usize,
-    fd: Descriptor,
+    pub(crate) fd: Descriptor,
     pub(crate) flags: PollFlags,
 }
 
@@ -183,6 +184,7 @@ impl ChannelMap {
 
 impl Roster {
     fn ask(&mut self, semantics: Semantics) {
+        let is_traced = trace::is_on();
         self.news = false;
         for asked in &mut self.asked {
             let Some(channel) = &asked.channel else {
@@ -193,6 +195,10 @@ impl Roster {
             // Accepting sockets should not be writable.
             let accepting = writable && channel.accepting();
             let wanted = semantics.wanted(readable, writable, accepting);
+            if is_traced {
+                let answers = [readable, writable, accepting];
+                trace::asked(&**channel, asked.fd, answers, wanted);
+            }
             asked.news = asked.wanted != wanted;
             asked.wanted = wanted;
             self.news |= asked.news;

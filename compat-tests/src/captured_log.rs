@@ -1,6 +1,6 @@
 //! What the crates log, kept for a test to look at.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Once;
@@ -9,7 +9,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// The messages that `asyncore` and `asynchat` log on this thread while it lives.
 ///
-/// Tests run side by side in one process, which has room for one logger: this one sorts by thread.
+/// Tests run side by side in one process, which has room for one logger: this one sorts by thread. The trace is
+/// left out unless asked for.
 ///
 /// ```
 /// use compat_tests::CapturedLog;
@@ -29,11 +30,25 @@ impl CapturedLog {
     ///
     /// If the process has another logger already.
     pub fn start() -> CapturedLog {
+        CapturedLog::start_at(LevelFilter::Debug)
+    }
+
+    /// As [`start`](CapturedLog::start), with the trace.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub fn start_with_trace() -> CapturedLog {
+        CapturedLog::start_at(LevelFilter::Trace)
+    }
+
+    fn start_at(level: LevelFilter) -> CapturedLog {
         static INSTALL: Once = Once::new();
         INSTALL.call_once(|| {
             log::set_logger(&LogOfThread).expect("a test program has no other logger");
             log::set_max_level(LevelFilter::Trace);
         });
+        LEVEL.set(level);
         LINES.set(Some(Vec::new()));
         CapturedLog(PhantomData)
     }
@@ -46,11 +61,13 @@ impl CapturedLog {
 
 impl Drop for CapturedLog {
     fn drop(&mut self) {
+        LEVEL.set(LevelFilter::Off);
         LINES.set(None);
     }
 }
 
 thread_local! {
+    static LEVEL: Cell<LevelFilter> = const { Cell::new(LevelFilter::Off) };
     /// `None` while nobody captures.
     static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
@@ -59,7 +76,7 @@ struct LogOfThread;
 
 impl Log for LogOfThread {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        matches!(metadata.target(), "asyncore" | "asynchat")
+        metadata.level() <= LEVEL.get() && matches!(metadata.target(), "asyncore" | "asynchat")
     }
 
     fn log(&self, record: &Record<'_>) {

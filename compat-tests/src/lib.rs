@@ -7,6 +7,7 @@ pub mod chat_model;
 pub mod comparison;
 pub mod guide;
 pub mod kept;
+pub mod listener;
 pub mod live_python;
 pub mod python;
 pub mod reentrancy;

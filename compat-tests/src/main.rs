@@ -79,6 +79,10 @@ mod unix {
         /// sides make of it (of random ones only those that differ)
         #[arg(long, value_name = "FILE", conflicts_with = "record")]
         html: Option<PathBuf>,
+
+        /// Lets a logger listen to all that the crates tell, which is to change nothing
+        #[arg(long)]
+        log: bool,
     }
 
     #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -114,6 +118,9 @@ mod unix {
     /// Whether all was as it is to be.
     pub(super) fn main() -> Result<bool> {
         let args = Args::parse();
+        if args.log {
+            compat_tests::listener::listen();
+        }
         let mut report = Report::new(match args.quirks {
             QuirksOf::Cpython => "cpython",
             QuirksOf::Default => "default",

@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-const RUNS: [(&str, &[&str]); 3] = [
+const RUNS: [(&str, &[&str]); 4] = [
     ("the_kept_scenarios_are_as_cpython_acts_them_out", &[]),
+    (
+        "nothing_changes_when_someone_listens_to_the_trace",
+        &["--log"],
+    ),
     (
         "with_the_default_quirks_only_the_scenarios_named_for_one_differ",
         &["--quirks", "default"],

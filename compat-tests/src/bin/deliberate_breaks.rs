@@ -56,11 +56,11 @@ const BREAKS: [Break; 14] = [
         words: &[
             (
                 "        if flags.contains(PollFlags::IN) {\n            match",
-                "        if flags.contains(PollFlags::OUT) {\n            channel.handle_write_event()?;\n        }\n        \
+                "        if flags.contains(PollFlags::OUT) {\n            traced!(channel.handle_write_event())?;\n        }\n        \
                  if flags.contains(PollFlags::IN) {\n            match",
             ),
             (
-                "            }\n        }\n        if flags.contains(PollFlags::OUT) {\n            channel.handle_write_event()?;\n        }\n",
+                "            }\n        }\n        if flags.contains(PollFlags::OUT) {\n            traced!(channel.handle_write_event())?;\n        }\n",
                 "            }\n        }\n",
             ),
         ],
@@ -100,8 +100,8 @@ const BREAKS: [Break; 14] = [
         defect: "connected is set before handle_connect is called",
         file: "asyncore/src/dispatcher.rs",
         words: &[(
-            "        this.handle_connect()?;\n        self.connected.set(true);\n",
-            "        self.connected.set(true);\n        this.handle_connect()?;\n",
+            "        traced!(this.handle_connect())?;\n        self.connected.set(true);\n",
+            "        self.connected.set(true);\n        traced!(this.handle_connect())?;\n",
         )],
     },
     Break {

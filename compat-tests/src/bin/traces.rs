@@ -1,15 +1,21 @@
 //! Prints what the Rust side calls, as the programs in `probes/` print what CPython calls.
 //!
 //! `cargo run -p compat-tests --bin traces -- reentrancy [--quirks cpython|default]`
+//!
+//! With `--log` first, a logger listens to all that the crates tell, which changes nothing.
 
 use std::process::ExitCode;
 
 use asyncore::{Quirks, socket_map};
-use compat_tests::reentrancy;
 use compat_tests::situation::Semantics;
+use compat_tests::{listener, reentrancy};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "--log") {
+        arguments.remove(0);
+        listener::listen();
+    }
     let quirks = match arguments.iter().position(|argument| argument == "--quirks") {
         Some(at) => match arguments.drain(at..).nth(1).as_deref() {
             Some("cpython") => Quirks::CPYTHON,
@@ -50,7 +56,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: traces reentrancy [CLASS CALLBACK METHOD itself|another select|poll] [--quirks cpython|default]"
+        "usage: traces [--log] reentrancy [CLASS CALLBACK METHOD itself|another select|poll] [--quirks cpython|default]"
     );
     ExitCode::from(2)
 }

@@ -138,3 +138,23 @@ fn what_is_taken_out_of_python_2_7_is_on_the_page_of_differences() {
     }
     assert_eq!(count, 7);
 }
+
+#[test]
+fn the_first_page_tells_of_every_source_file_once() {
+    let mut files = 0;
+    for directory in ["asyncore/src", "asynchat/src"] {
+        let path = format!("{}/../{directory}", env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(path).expect("the source") {
+            let name = file.expect("a file").file_name();
+            let name = name.to_str().expect("a name in UTF-8");
+            if name.ends_with(".rs") {
+                files += 1;
+                let row = format!("| `{directory}/{name}` | ");
+                let rows = page(FIRST_PAGE).filter(|line| line.starts_with(&row));
+                assert_eq!(rows.count(), 1, "rows that begin with {row}");
+            }
+        }
+    }
+    let table = after(page(FIRST_PAGE), "| file | what it teaches |");
+    assert_eq!(table.len(), 2 + files, "rows, after two of the head");
+}

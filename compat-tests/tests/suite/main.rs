@@ -10,11 +10,13 @@ mod dispatcher_with_send;
 mod documents;
 mod faults;
 mod guide;
+mod how_the_loop_works;
 mod inheritance;
 mod quirks;
 mod report;
 mod scenarios;
 mod sockets;
+mod trace;
 mod traces;
 
 /// Every other test of this program, in a second process that waits the portable way.

@@ -73,6 +73,11 @@ fn puts_in_a_channel_without_descriptor(case: &str) -> bool {
 }
 
 #[test]
+fn nothing_changes_when_someone_listens_to_the_trace() {
+    assert_same(&rust(&["--log", "reentrancy"]), &rust(&["reentrancy"]));
+}
+
+#[test]
 fn no_call_from_any_callback_panics_with_the_default_quirks() {
     let output = traces(&["reentrancy", "--quirks", "default"]);
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -11,4 +11,5 @@ mod pipe_monitor;
 mod port_forwarder;
 mod time_server_udp;
 mod tls_echo;
+mod trace;
 mod util;
