@@ -344,6 +344,8 @@ impl Dispatcher for ChatServer {
     }
 
     fn handle_accepted(&self, socket: Socket, _addr: Address) -> Result {
+        // An urgent byte that nobody reads would be reported in every pass.
+        socket.socket2()?.set_out_of_band_inline(true)?;
         ChatChannel::open(socket, &self.this()?)
     }
 

@@ -96,6 +96,8 @@ impl Dispatcher for EchoServer {
         self.log_info(&format!("Incoming connection from {addr}"), "info");
         // Not in the original: Nagle's algorithm would hold back the end of every longer message.
         socket.socket2()?.set_tcp_nodelay(true)?;
+        // Nor this: an urgent byte that nobody reads would be reported in every pass.
+        socket.socket2()?.set_out_of_band_inline(true)?;
         let buffer = Rc::clone(&self.buffer);
         EchoHandler::init_with(socket, |base| EchoHandler { base, buffer })?;
         Ok(())

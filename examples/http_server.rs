@@ -529,6 +529,8 @@ impl Dispatcher for HttpServer {
     fn handle_accepted(&self, socket: Socket, _addr: Address) -> Result {
         // Nagle's algorithm would hold back a short body, which follows its head.
         socket.socket2()?.set_tcp_nodelay(true)?;
+        // An urgent byte that nobody reads would be reported in every pass.
+        socket.socket2()?.set_out_of_band_inline(true)?;
         HttpRequestHandler::open(socket, &self.directory)
     }
 

@@ -123,6 +123,8 @@ impl Dispatcher for EchoServer {
         self.log_info(&format!("Incoming connection from {addr}"), "info");
         // Nagle's algorithm would hold back the end of every longer message.
         socket.socket2()?.set_tcp_nodelay(true)?;
+        // An urgent byte that nobody reads would be reported in every pass.
+        socket.socket2()?.set_out_of_band_inline(true)?;
         let session = ServerConnection::new(Arc::clone(&self.config))?;
         let handler = ConnectionHandler::init_with(socket, |base| ConnectionHandler {
             base,

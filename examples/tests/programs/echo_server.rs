@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use asyncore::socket2::SockRef;
+
 use crate::util::{LONG, Noise, Running, example};
 
 const PORTABLE: &str = "ASYNCORE_POLLER";
@@ -47,6 +49,20 @@ fn echoes(client: &mut TcpStream) -> bool {
 }
 
 // ---- what it is for
+
+#[test]
+fn an_urgent_byte_is_sent_back_in_its_place() {
+    let (_server, addr) = listening(&mut echo_server());
+    let mut client = connect(addr);
+    client.write_all(b"a").expect("the server takes it");
+    let urgent = SockRef::from(&client).send_out_of_band(b"!");
+    urgent.expect("the system takes it");
+    client.write_all(b"bcd").expect("the server takes it");
+    let mut echo = [0; 4];
+    let read = client.read_exact(&mut echo);
+    read.expect("the server sends it back");
+    assert_eq!(echo, *b"a!bc");
+}
 
 const CHUNK: usize = 16 * 1024;
 const MIB: usize = 1024 * 1024;
