@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+pub mod smtpd;
 pub mod tls_dispatcher;
 
 use std::ffi::OsStr;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use crate::util::{Ended, LONG, Noise, Running, example};
+use crate::util::{Ended, LONG, Noise, Running, example, python};
 
 fn http_client(server: SocketAddr, path: &str) -> Command {
     let mut command = Command::new(example("http_client"));
@@ -70,12 +70,7 @@ fn the_response_is_printed_as_it_comes() {
 
 #[test]
 fn a_page_comes_from_pythons_http_server() {
-    let python = ["python3", "python"].into_iter().find(|python| {
-        let version = Command::new(python).arg("--version").output();
-        version.is_ok_and(|output| output.status.success())
-    });
-    let Some(python) = python else {
-        eprintln!("NOT TESTED: there is no python3 here to run http.server");
+    let Some(python) = python("import http.server", "a page of Python's http.server") else {
         return;
     };
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pythons_http_server");

@@ -9,6 +9,7 @@ mod irc_bot;
 #[cfg(unix)]
 mod pipe_monitor;
 mod port_forwarder;
+mod smtpd;
 mod time_server_udp;
 mod tls_echo;
 mod trace;

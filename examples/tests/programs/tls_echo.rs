@@ -26,7 +26,7 @@ use rustls::{
     ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
 };
 
-use crate::util::{LONG, Noise, Running, connect, example};
+use crate::util::{LONG, Noise, Running, connect, example, python};
 
 const PORTABLE: &str = "ASYNCORE_POLLER";
 const MIB: usize = 1024 * 1024;
@@ -986,27 +986,18 @@ for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
     assert client.unwrap().recv(1) == b''
 print('served', end='')
 ";
+    let Some(python) = python("import ssl", "Python's ssl") else {
+        return;
+    };
     let server = Server::start(&mut tls_echo());
-    let mut python = Command::new("python3");
-    python
+    let mut command = Command::new(python);
+    command
         .args(["-c", SCRIPT])
         .arg(server.addr.port().to_string())
         .arg(&server.fingerprint);
-    if Command::new("python3")
-        .args(["-c", "import ssl"])
-        .output()
-        .is_ok_and(|it| it.status.success())
-    {
-        let ended = Running::start(&mut python).finish();
-        assert_eq!(
-            String::from_utf8_lossy(&ended.stdout),
-            "served",
-            "{}",
-            ended.stderr
-        );
-    } else {
-        eprintln!("NOT TESTED: there is no python3 with ssl here");
-    }
+    let ended = Running::start(&mut command).finish();
+    let served = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(served, "served", "{}", ended.stderr);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Runs programs, with an end to every wait.
 
 use std::env::consts::EXE_SUFFIX;
-use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -107,7 +107,6 @@ impl Running {
     }
 
     /// The lines that come on standard output.
-    #[cfg(unix)]
     pub(crate) fn stdout_lines(&mut self) -> Receiver<String> {
         lines(self.0.stdout.take())
     }
@@ -240,6 +239,34 @@ fn contents(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
         sender.send(contents)
     });
     receiver
+}
+
+/// A CPython 3.11 with its own asyncore, as [`python`] finds it.
+pub(crate) fn cpython_3_11(untested: &str) -> Option<OsString> {
+    const CHECK: &str = "import sys, asyncore, asynchat; \
+        sys.exit(sys.implementation.name != 'cpython' or sys.version_info[:2] != (3, 11))";
+
+    python(CHECK, untested)
+}
+
+/// A Python in which a program succeeds: the one that `ASYNCORE_PYTHON` names, or one on the search path. `None`
+/// where there is none, and what is untested then is said past the capture of a passing test's output.
+pub(crate) fn python(check: &str, untested: &str) -> Option<OsString> {
+    let candidates = match std::env::var_os("ASYNCORE_PYTHON") {
+        Some(named) => vec![named],
+        None => vec!["python3.11".into(), "python3".into()],
+    };
+    let found = candidates.iter().find(|python| {
+        let mut command = Command::new(python);
+        let command = command.args(["-W", "ignore", "-c", check]);
+        let status = command.stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        let why = format!("none of {candidates:?} is a Python in which {check:?} succeeds");
+        let _ = writeln!(io::stderr(), "NOT TESTED: {untested}: {why}");
+    }
+    found.cloned()
 }
 
 /// An endless sequence of bytes that look random, another one for each seed (splitmix64).

@@ -3,36 +3,17 @@
 use std::process::{Command, Output};
 
 use super::client::*;
-use crate::util::listening;
-
-/// A Python (3.6 or later) with ftplib, or nothing where there is none, which is told.
-fn python() -> Option<String> {
-    let named = std::env::var("ASYNCORE_PYTHON").ok();
-    let candidates = named.into_iter().chain(["python3".to_owned()]);
-    let mut found = candidates.filter(|python| {
-        let checked = Command::new(python)
-            .args([
-                "-c",
-                "import ftplib, sys; sys.exit(sys.version_info < (3, 6))",
-            ])
-            .output();
-        checked.is_ok_and(|it| it.status.success())
-    });
-    let python = found.next();
-    if python.is_none() {
-        eprintln!("NOT TESTED: there is no Python 3.6 or later with ftplib here");
-    }
-    python
-}
+use crate::util::{listening, python};
 
 #[test]
 fn ftplib_lists_fetches_and_stores_a_tree() {
+    const CHECK: &str = "import ftplib, sys; sys.exit(sys.version_info < (3, 6))";
     const SCRIPT: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/programs/ftp_server/ftplib_client.py"
     );
 
-    let Some(python) = python() else {
+    let Some(python) = python(CHECK, "Python's ftplib") else {
         return;
     };
     for option in [None, Some("--poll")] {
