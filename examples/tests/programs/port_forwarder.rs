@@ -107,7 +107,10 @@ fn noise(seed: usize, bytes: usize) -> &'static [u8] {
 fn read_and_compare(mut stream: &TcpStream, expected: &[u8]) -> Result<usize, ErrorKind> {
     let (mut at, mut piece) = (0, [0; 65536]);
     loop {
-        let received = stream.read(&mut piece).map_err(|error| error.kind())?;
+        let received = match stream.read(&mut piece).map_err(|error| error.kind()) {
+            Err(ErrorKind::Interrupted) => continue,
+            received => received?,
+        };
         if received == 0 {
             return Ok(at);
         }
