@@ -121,7 +121,7 @@
 //! | `asyncore/src/quirks.rs` | what CPython does wrong, and what a program sees either way |
 //! | `asyncore/src/readiness.rs` | how it is known who is ready, when all are asked and only news is told to the kernel |
 //! | `asyncore/src/entries.rs` | a dictionary in the order of insertion, and why a late event reaches nobody else |
-//! | `asyncore/src/poller.rs` | how the kernel is asked: all that is unsafe, and all that knows a system |
+//! | `asyncore/src/poller.rs` | how the kernel is asked; the only unsafe code |
 //! | `asyncore/src/trace.rs` | how the loop tells its story, for nothing when nobody listens |
 //! | `asyncore/src/lib.rs` | what is public: this page |
 //! | `asynchat/src/async_chat.rs` | what a chat channel does with what comes, and with what is pushed |

@@ -10,6 +10,8 @@ use std::fmt::{Debug, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
+use log::{Level, LevelFilter};
+
 use crate::channel_map::{Channel, ChannelMap};
 use crate::error::Result;
 use crate::poller::{Descriptor, PollFlags};
@@ -42,15 +44,17 @@ macro_rules! traced {
     };
 }
 
-/// Whether anyone listens.
+/// Whether anyone listens: as the program was built, as its logger was set, and of this crate.
 #[inline(always)]
 pub fn is_on() -> bool {
-    log::max_level() == log::LevelFilter::Trace && is_wanted()
+    const TRACE: LevelFilter = LevelFilter::Trace;
+
+    log::STATIC_MAX_LEVEL == TRACE && log::max_level() == TRACE && is_wanted()
 }
 
 #[cold]
 fn is_wanted() -> bool {
-    log::log_enabled!(target: "asyncore", log::Level::Trace)
+    log::log_enabled!(target: "asyncore", Level::Trace)
 }
 
 /// Tells of a pass that begins. What is told until the result is dropped is part of it.
