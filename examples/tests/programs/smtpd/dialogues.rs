@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
@@ -503,6 +504,8 @@ impl Dialogue {
             passes(&map)?;
             replies(&mut client, &events)?;
         }
+        // Not only closed: a process that another test is starting may have a copy of it still.
+        client.shutdown(Shutdown::Both)?;
         drop(client);
         passes(&map)?;
         Ok(Value::Array(events.take()))
