@@ -122,6 +122,14 @@ pub mod differences {}
 pub mod porting {
     #[doc = include_str!("recipes.md")]
     pub mod recipes {}
+
+    /// The pages of differences of both crates, one after the other: [`asyncore`'s](asyncore::differences), then
+    /// [`asynchat`'s](crate::differences).
+    ///
+    #[doc = include_str!("../../asyncore/src/differences.md")]
+    #[doc = ""]
+    #[doc = include_str!("differences.md")]
+    pub mod differences {}
 }
 
 pub use async_chat::{AsyncChat, AsyncChatBase, AsyncChatClass};

@@ -164,6 +164,9 @@ mod socket;
 #[doc(hidden)] // For `traced!`.
 pub mod trace;
 
+// So that the links of the page lead to the same place where asynchat's guide has it.
+extern crate self as asyncore;
+
 #[doc = include_str!("differences.md")]
 pub mod differences {}
 

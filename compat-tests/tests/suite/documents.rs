@@ -85,7 +85,7 @@ fn the_page_of_differences_has_a_row_for_every_quirk_and_no_other() {
     let rows = after(DIFFERENCES.lines(), head).split_off(2);
     let named = rows.iter().map(|row| {
         let name = row.split('`').nth(1).expect("a field's name");
-        let link = format!("| [`{name}`](crate::Quirks::{name}) | ");
+        let link = format!("| [`{name}`](asyncore::Quirks::{name}) | ");
         assert!(row.starts_with(&link), "{row}");
         name
     });
